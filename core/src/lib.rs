@@ -11,7 +11,7 @@
 //! Nothing here talks to a broker, and no type of a broker's client crate appears in a signature.
 
 pub mod capabilities;
-//ENV pub mod envelope;
+pub mod envelope;
 pub mod error;
 pub mod headers;
 pub mod message;
