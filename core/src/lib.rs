@@ -19,6 +19,7 @@ pub mod name;
 pub mod publish;
 pub mod state;
 pub mod stats;
+pub mod subscription;
 pub mod transport;
 pub mod url;
 
@@ -30,7 +31,8 @@ pub use name::{Group, Member, Topic};
 pub use publish::{MessageId, Outcome, PublishError};
 pub use state::State;
 pub use stats::Stats;
+pub use subscription::{Retention, Start, Subscription};
 pub use transport::{
-    Delivery, Description, Figure, GroupStatus, Page, Peeked, Publisher, Reader, Receipt,
-    Retention, Settled, Start, Subscriber, Subscription, Transport,
+    Delivery, Description, Figure, GroupStatus, Page, Peeked, Publisher, Reader, Receipt, Settled,
+    Subscriber, Transport,
 };

@@ -21,10 +21,12 @@ mod decode;
 mod fields;
 mod finite;
 mod free_food;
+mod malformed;
 mod patch;
 mod payload;
 mod scan;
 mod schema;
+mod seen;
 mod timestamp;
 mod version;
 
@@ -33,8 +35,9 @@ pub use builder::{Builder, RawEvent};
 pub use decode::{Invalid, Received};
 pub use fields::{Confidence, Text};
 pub use free_food::{FreeFood, FreeFoodEvent};
+pub use malformed::{Malformed, Problem};
 pub use payload::{Payload, Undecodable};
-pub use scan::{DEPTH_MAX, Malformed, Problem};
+pub use scan::DEPTH_MAX;
 pub use timestamp::Timestamp;
 pub use version::{SchemaVersion, Verdict, VersionWatch};
 

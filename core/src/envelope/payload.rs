@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::scan::{self, Malformed, Problem, Scanned};
+use super::malformed::{Malformed, Problem};
+use super::scan::{self, Scanned};
 use super::{Invalid, SchemaVersion};
 use crate::message::BODY_MAX;
 

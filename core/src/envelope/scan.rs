@@ -6,9 +6,10 @@
 //! allocates for top-level keys only. A property test holds it to serde_json's verdicts.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
 use std::ops::Range;
+
+use super::malformed::{Malformed, Problem};
+use super::seen::Seen;
 
 /// The deepest nesting of objects and arrays; the outermost one counts.
 pub const DEPTH_MAX: u32 = 64;
@@ -16,76 +17,6 @@ pub const DEPTH_MAX: u32 = 64;
 /// serde_json gives keys that begin so a meaning of its own when another crate of the build turns
 /// one of its features on; a message must not depend on that.
 const PRIVATE_PREFIX: &[u8] = b"$serde_json::private::";
-
-/// What makes a payload malformed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// Over the size limit.
-    TooLarge,
-    /// The bytes are not UTF-8.
-    NotUtf8,
-    /// The text begins with a byte order mark.
-    ByteOrderMark,
-    /// There is nothing but white space.
-    Empty,
-    /// The text is not JSON, or ends in the middle of it.
-    Syntax,
-    /// Something follows the value.
-    TrailingData,
-    /// A number that a 64-bit float cannot hold.
-    NumberOverflow,
-    /// Half of a surrogate pair.
-    LoneSurrogate,
-    /// Nesting deeper than [`DEPTH_MAX`].
-    TooDeep,
-    /// A key is there twice at the top level, in whatever spelling.
-    RepeatedKey,
-    /// A key begins `$serde_json::private::`.
-    ReservedKey,
-}
-
-/// Why bytes are no payload: the problem and where it was seen. Holds nothing of the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// What is wrong.
-    pub problem: Problem,
-    /// At which byte, from 0.
-    pub offset: usize,
-}
-
-impl Malformed {
-    /// The stable word for dead letters and reports.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        if self.problem == Problem::TooLarge {
-            "too_large"
-        } else {
-            "malformed"
-        }
-    }
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.problem {
-            Problem::TooLarge => return f.write_str("the payload is over the size limit"),
-            Problem::NotUtf8 => "not UTF-8",
-            Problem::ByteOrderMark => "a byte order mark; send UTF-8 without one",
-            Problem::Empty => "no JSON value",
-            Problem::Syntax => "not JSON",
-            Problem::TrailingData => "something follows the JSON value",
-            Problem::NumberOverflow => "a number that a 64-bit float cannot hold",
-            Problem::LoneSurrogate => "half of a surrogate pair",
-            Problem::TooDeep => "nesting deeper than 64",
-            Problem::RepeatedKey => "a repeated key at the top level",
-            Problem::ReservedKey => "a key that begins `$serde_json::private::`",
-        };
-        write!(f, "{what} (at byte {})", self.offset)
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// Where the envelope's own fields stand, as byte ranges of their values.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +89,7 @@ pub(super) fn scan_members<'a>(
             let key_at = scanner.at;
             let key = scanner.key()?;
             if scanner.depth == 1 {
-                if keys == Keys::Unique && !seen.is_new(&key) {
+                if keys == Keys::Unique && !seen.is_new(key.clone()) {
                     return Err(Malformed {
                         problem: Problem::RepeatedKey,
                         offset: key_at,
@@ -450,8 +381,8 @@ fn skip_plain(text: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
         let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = (zero_byte(word ^ ONES * u64::from(b'"'))
-            | zero_byte(word ^ ONES * u64::from(b'\\'))
+        let special = (zero_byte(word ^ (ONES * u64::from(b'"')))
+            | zero_byte(word ^ (ONES * u64::from(b'\\')))
             | below_space)
             & HIGH;
         if special != 0 {
@@ -465,180 +396,5 @@ fn skip_plain(text: &[u8], mut at: usize) -> usize {
     at + rest.iter().position(special).unwrap_or(rest.len())
 }
 
-/// Top-level keys seen so far. Few keys, the usual case, cost a bit each; many keys do not cost
-/// their square.
-#[derive(Default)]
-struct Seen<'a> {
-    bits: u64,
-    few: Vec<Cow<'a, [u8]>>,
-    many: HashSet<Cow<'a, [u8]>>,
-}
-
-impl<'a> Seen<'a> {
-    const FEW: usize = 32;
-
-    fn is_new(&mut self, key: &Cow<'a, [u8]>) -> bool {
-        if !self.many.is_empty() {
-            return self.many.insert(key.clone());
-        }
-        let (first, last) = (
-            key.first().copied().unwrap_or(0),
-            key.last().copied().unwrap_or(0),
-        );
-        let hash = key.len() as u64 * 7 + u64::from(first) * 31 + u64::from(last);
-        let bit = 1 << (hash % 64);
-        if self.bits & bit != 0 && self.few.contains(key) {
-            return false;
-        }
-        self.bits |= bit;
-        if self.few.len() == Self::FEW {
-            self.many = self.few.drain(..).collect();
-            return self.many.insert(key.clone());
-        }
-        if self.few.is_empty() {
-            self.few.reserve(16);
-        }
-        self.few.push(key.clone());
-        true
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn problem(text: impl AsRef<[u8]>) -> Option<Problem> {
-        scan(text.as_ref()).err().map(|malformed| malformed.problem)
-    }
-
-    #[test]
-    fn names_each_problem() {
-        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
-        let deep_object = |n: usize| "{\"a\":".repeat(n) + "1" + &"}".repeat(n);
-        let many = |twice: &str| {
-            let keys: Vec<_> = (0..1000).map(|i| format!("\"k{i}\":0")).collect();
-            format!("{{{},\"{twice}\":1}}", keys.join(","))
-        };
-        for (text, expected) in [
-            (&b""[..], Some(Problem::Empty)),
-            (b" \n\t\r", Some(Problem::Empty)),
-            (b"\xef\xbb\xbf{}", Some(Problem::ByteOrderMark)),
-            (b"\xff{}", Some(Problem::NotUtf8)),
-            (b"{\"a\":\"\xc0\x80\"}", Some(Problem::NotUtf8)),
-            (b"{", Some(Problem::Syntax)),
-            (b"{}x", Some(Problem::TrailingData)),
-            (b"{}\0", Some(Problem::TrailingData)),
-            (b"{} {}", Some(Problem::TrailingData)),
-            (b"{\"a\":NaN}", Some(Problem::Syntax)),
-            (b"{\"a\":1e400}", Some(Problem::NumberOverflow)),
-            (b"{\"a\":-1e309}", Some(Problem::NumberOverflow)),
-            (b"{\"a\":1e-400}", None),
-            (br#"{"a":"\ud800"}"#, Some(Problem::LoneSurrogate)),
-            (br#"{"a":"\udc00"}"#, Some(Problem::LoneSurrogate)),
-            (br#"{"a":"\ud800\u0041"}"#, Some(Problem::LoneSurrogate)),
-            (br#"{"\ud83c\udf55":"\ud83c\udf55"}"#, None),
-            (br#"{"a":1,"\u0061":2}"#, Some(Problem::RepeatedKey)),
-            (br#"{"m":{"a":1,"a":2}}"#, None),
-            (
-                br#"{"$serde_json::private::Number":"1"}"#,
-                Some(Problem::ReservedKey),
-            ),
-            (
-                br#"[{"\u0024serde_json::private::RawValue":1}]"#,
-                Some(Problem::ReservedKey),
-            ),
-            (b"\"a\x1fb\"", Some(Problem::Syntax)),
-            (b"[1,]", Some(Problem::Syntax)),
-            (b"{\"a\":1]", Some(Problem::Syntax)),
-            (b"01", Some(Problem::TrailingData)),
-        ] {
-            assert_eq!(
-                problem(text),
-                expected,
-                "{:?}",
-                String::from_utf8_lossy(text)
-            );
-        }
-        assert_eq!(problem(deep(64)), None);
-        assert_eq!(problem(deep(65)), Some(Problem::TooDeep));
-        assert_eq!(problem(deep_object(64)), None);
-        assert_eq!(problem(deep_object(65)), Some(Problem::TooDeep));
-        assert_eq!(problem(deep(100_000)), Some(Problem::TooDeep));
-        assert_eq!(problem("9".repeat(308)), None);
-        assert_eq!(problem("9".repeat(309)), Some(Problem::NumberOverflow));
-        assert_eq!(problem(many("new")), None);
-        assert_eq!(problem(many("k7")), Some(Problem::RepeatedKey));
-    }
-
-    #[test]
-    fn finds_the_fields_whatever_their_spelling() {
-        let text =
-            br#" { "retrie\u0073" : 0.0 , "x":[{"retries":9}], "metadata":{ } ,"type":"T" } "#;
-        let found = scan(text).unwrap();
-        assert_eq!(&text[found.retries.unwrap()], b"0.0");
-        assert_eq!(&text[found.metadata.unwrap()], b"{ }");
-        assert_eq!(&text[found.kind.unwrap()], b"\"T\"");
-        assert!(found.event_id.is_none() && found.is_object);
-    }
-
-    /// Pieces that make texts near JSON.
-    fn piece() -> impl Strategy<Value = String> {
-        prop_oneof![
-            "[\\{\\}\\[\\],: \n]{1,3}",
-            Just("\"a\":".to_owned()),
-            "\"[a-z\\\\\"u0-9dDcC\u{1}é]{0,9}\"",
-            "-?[0-9]{1,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,3})?",
-            prop_oneof![
-                Just("true"),
-                Just("false"),
-                Just("null"),
-                Just("nul"),
-                Just("NaN")
-            ]
-            .prop_map(str::to_owned),
-        ]
-    }
-
-    fn json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>().prop_map(Into::into),
-            ".{0,20}".prop_map(Into::into),
-        ];
-        leaf.prop_recursive(4, 40, 5, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
-                prop::collection::hash_map(".{0,6}", inner, 0..5)
-                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
-
-        /// On what is not about repeated or reserved keys, serde_json is the judge.
-        #[test]
-        fn agrees_with_serde_json(pieces in prop::collection::vec(piece(), 0..8)) {
-            let text = pieces.concat();
-            let theirs = serde_json::from_str::<serde_json::Value>(&text).is_ok();
-            let ours = problem(&text);
-            if ours != Some(Problem::RepeatedKey) {
-                prop_assert_eq!(ours.is_none(), theirs, "{}", text);
-            }
-        }
-
-        #[test]
-        fn takes_what_serde_json_writes(value in json(), cut in any::<prop::sample::Index>()) {
-            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
-                prop_assert_eq!(problem(&text), None);
-                let cut = cut.index(text.len());
-                let theirs = serde_json::from_slice::<serde_json::Value>(&text.as_bytes()[..cut]).is_ok();
-                prop_assert_eq!(problem(&text.as_bytes()[..cut]).is_none(), theirs);
-            }
-        }
-    }
-}
+mod tests;
