@@ -10,6 +10,7 @@
 //!
 //! Nothing here talks to a broker, and no type of a broker's client crate appears in a signature.
 
+pub mod backoff;
 pub mod capabilities;
 pub mod envelope;
 pub mod error;

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::error::{Error, ErrorKind};
+use crate::message::Message;
+use crate::name::Topic;
 
 /// Where a message stands in its topic, as the broker numbers it: a Redis entry id, a Kafka
 /// partition and offset. Two numbers and how to write them, so that it is `Copy` and costs nothing
@@ -122,47 +124,75 @@ impl Outcome {
 /// );
 /// ```
 #[derive(Clone, Debug)]
-pub struct PublishError(Vec<Outcome>);
+pub struct PublishError {
+    outcomes: Vec<Outcome>,
+    /// The message whose error explains the others'.
+    culprit: usize,
+}
+
+/// Checks a slice before anything of it is sent, as every driver does: with [`Message::admit`], and
+/// if one message fails, none is sent. It carries its own error, its neighbours one that says so.
+///
+/// # Errors
+///
+/// [`PublishError`], in which every message is refused.
+pub fn admit(topic: &Topic, messages: &[Message], max_message: usize) -> Result<(), PublishError> {
+    let judge = |message: &Message| message.admit(topic, max_message).err();
+    let Some(culprit) = messages.iter().position(|message| judge(message).is_some()) else {
+        return Ok(());
+    };
+    let say =
+        "not sent, because another message of the slice was refused; publish it without that one";
+    let beside = Error::new(ErrorKind::Invalid, "publish", say).with("refused", culprit);
+    let outcome = |message| Outcome::Refused(judge(message).unwrap_or_else(|| beside.clone()));
+    Err(PublishError {
+        outcomes: messages.iter().map(outcome).collect(),
+        culprit,
+    })
+}
 
 impl PublishError {
     /// An error with these outcomes, one for each message that was given.
     #[must_use]
     pub fn new(outcomes: Vec<Outcome>) -> Self {
-        Self(outcomes)
+        let culprit = outcomes
+            .iter()
+            .position(|outcome| outcome.error().is_some());
+        Self {
+            outcomes,
+            culprit: culprit.unwrap_or(0),
+        }
     }
 
     /// The same refusal for all of `count` messages.
     #[must_use]
     pub fn refused(count: usize, error: &Error) -> Self {
-        Self(vec![Outcome::Refused(error.clone()); count])
+        Self {
+            outcomes: vec![Outcome::Refused(error.clone()); count],
+            culprit: 0,
+        }
     }
 
     /// An outcome for each message, in order.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
-        &self.0
+        &self.outcomes
     }
 
     /// The outcomes themselves.
     #[must_use]
     pub fn into_outcomes(self) -> Vec<Outcome> {
-        self.0
+        self.outcomes
     }
 
-    /// The first message's error, for callers that published one.
+    /// The error that explains the failure: the first message's that has one of its own.
     #[must_use]
     pub fn first(&self) -> Error {
-        self.0
-            .iter()
-            .find_map(Outcome::error)
-            .cloned()
-            .unwrap_or_else(|| {
-                Error::new(
-                    ErrorKind::Unexpected,
-                    "publish",
-                    "the transport reports a failure without an error",
-                )
-            })
+        let explains = self.outcomes.get(self.culprit).and_then(Outcome::error);
+        explains.cloned().unwrap_or_else(|| {
+            let say = "the transport reports a failure without an error";
+            Error::new(ErrorKind::Unexpected, "publish", say)
+        })
     }
 
     /// What a driver returns for a slice with these outcomes.
@@ -175,7 +205,7 @@ impl PublishError {
         if stored.len() == outcomes.len() {
             Ok(stored)
         } else {
-            Err(Self(outcomes))
+            Err(Self::new(outcomes))
         }
     }
 }
@@ -183,7 +213,7 @@ impl PublishError {
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |word| {
-            self.0
+            self.outcomes
                 .iter()
                 .filter(|outcome| outcome.as_str() == word)
                 .count()
@@ -204,5 +234,38 @@ impl std::error::Error for PublishError {}
 impl From<PublishError> for Error {
     fn from(error: PublishError) -> Self {
         error.first()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_refused_whole_and_the_culprit_is_named() {
+        let topic = Topic::new("t").unwrap();
+        let messages = [
+            Message::new("ok"),
+            Message::new("too large"),
+            Message::new("ok"),
+        ];
+        assert!(admit(&topic, &messages[..1], 5).is_ok() && admit(&topic, &[], 5).is_ok());
+        let error = admit(&topic, &messages, 5).unwrap_err();
+        let kinds: Vec<_> = error
+            .outcomes()
+            .iter()
+            .filter_map(Outcome::error)
+            .map(Error::kind)
+            .collect();
+        assert_eq!(
+            kinds,
+            [ErrorKind::Invalid, ErrorKind::TooLarge, ErrorKind::Invalid]
+        );
+        assert_eq!(error.first().kind(), ErrorKind::TooLarge);
+        assert!(
+            error
+                .to_string()
+                .starts_with("0 stored, 3 refused, 0 unknown; the first: publish:")
+        );
     }
 }

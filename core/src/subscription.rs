@@ -17,7 +17,7 @@ pub const MAX_HELD_DEFAULT: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 ///
 /// let to = Subscription::new(Topic::new("events.free-food")?, Group::new("mailer")?)
 ///     .start(Start::New);
-/// assert_eq!(to.lease.as_secs(), 60);
+/// assert_eq!(to.max_held.get(), 1024);
 /// # Ok::<(), potluck_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +32,9 @@ pub struct Subscription {
     /// Where the group starts, if it does not exist yet.
     pub start: Start,
     /// How long the member may sit on a delivery before another may take it, where
-    /// [`Capabilities::redelivery`](crate::Capabilities::redelivery) is after a lease.
-    pub lease: Duration,
+    /// [`Capabilities::redelivery`](crate::Capabilities::redelivery) is after a lease. `None`: as
+    /// the transport's URL says, or else [`LEASE_DEFAULT`].
+    pub lease: Option<Duration>,
     /// The most unsettled deliveries that the member holds.
     pub max_held: NonZeroUsize,
     /// What an acknowledgement leaves of a message.
@@ -41,8 +42,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A subscription with the defaults: a unique member, from the earliest message, a lease of
-    /// 60 s, 1,024 held at most, and acknowledged messages kept for other groups.
+    /// A subscription with the defaults: a unique member, from the earliest message, the
+    /// transport's lease, 1,024 held at most, and acknowledged messages kept for other groups.
     #[must_use]
     pub fn new(topic: Topic, group: Group) -> Self {
         Self {
@@ -50,7 +51,7 @@ impl Subscription {
             group,
             member: Member::unique(),
             start: Start::Earliest,
-            lease: LEASE_DEFAULT,
+            lease: None,
             max_held: MAX_HELD_DEFAULT,
             retention: Retention::Keep,
         }
@@ -73,7 +74,7 @@ impl Subscription {
     /// Sets the lease.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.lease = Some(lease);
         self
     }
 

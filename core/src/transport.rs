@@ -35,7 +35,7 @@ use crate::subscription::{Start, Subscription};
 /// A connection to a broker, from which publishers, subscribers and readers are opened.
 ///
 /// `connect` of a transport's crate checks the URL and its options, starts dialling and returns at
-/// once in [`State::Connecting`]. Wrong credentials fail every call as
+/// once in [`State::Connecting`], or ready where there is nothing to dial. Wrong credentials fail every call as
 /// [`Denied`](crate::ErrorKind::Denied) as soon as the broker has said so.
 ///
 /// Implementations are shared as `Arc<dyn Transport>`; all methods may run at the same time.
@@ -154,8 +154,7 @@ pub trait Publisher: std::fmt::Debug + Send + Sync + 'static {
     /// that overlap share round trips, but none waits for another to come: on a quiet line a
     /// message goes at once.
     ///
-    /// Every message is checked with [`Message::admit`] before anything of the slice is sent; if
-    /// one fails, it carries its own error and its neighbours are `Refused` beside it. What is
+    /// The slice is checked with [`admit`](crate::publish::admit) before anything of it is sent. What is
     /// refused for a reason of the broker's concerns that message alone.
     ///
     /// While the broker is away the call fails at `within`, not before and not long after: as
@@ -191,7 +190,8 @@ pub trait Subscriber: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `Closed`; `Denied`; `Unexpected`. `Unavailable` only where the driver cannot go on alone.
+    /// `Closed`; `Denied`; `NotFound` when the group was deleted and the transport does not create
+    /// it again; `Unexpected`. `Unavailable` only where the driver cannot go on alone.
     async fn receive(&self, max: NonZeroUsize, wait: Duration) -> Result<Vec<Delivery>>;
 
     /// Settles deliveries as done. Stale receipts are named, the others are settled. Empty in,
@@ -236,7 +236,7 @@ pub trait Reader: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `Closed`, `Denied`, `Unavailable`.
+    /// `Closed`, `Denied`, `Unavailable`; `NotFound` when the topic was deleted.
     async fn receive(&self, max: NonZeroUsize, wait: Duration) -> Result<Vec<Peeked>>;
 
     /// Ends the reader. Closing twice is no error.
@@ -360,7 +360,8 @@ pub struct Page {
 pub struct GroupStatus {
     /// Messages that were not handed to any member yet.
     pub backlog: Figure<u64>,
-    /// Deliveries that were handed over and not settled.
+    /// Messages that were handed over at least once and are not acknowledged; also those that were
+    /// given back and wait for their next hand-over.
     pub in_flight: Figure<u64>,
     /// The age of the oldest message that is not acknowledged, in milliseconds; 0 when there is none.
     pub oldest_ms: Figure<u64>,
