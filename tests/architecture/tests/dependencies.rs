@@ -19,7 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["potluck", "potluck-core", "potluck-schema"],
     ),
 ];
-const FREE: &[&str] = &["potluck-architecture", "potluck-bench", "potluck-interop"];
+const FREE: &[&str] =
+    &["potluck-architecture", "potluck-bench", "potluck-brokers", "potluck-interop"];
 
 /// Crates that speak to a broker.
 const CLIENTS: &[&str] = &["redis", "lapin", "rdkafka"];
