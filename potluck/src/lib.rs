@@ -1,0 +1,151 @@
+//! Events over Redis Streams, RabbitMQ, Kafka or memory, with one contract for all of them.
+//!
+//! A URL picks the transport, an [`envelope`] gives events their form, and the traits of
+//! [`transport`] carry them. This publishes one event and consumes it, in memory:
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::num::NonZeroUsize;
+//! use std::time::Duration;
+//!
+//! use potluck::envelope::{FreeFood, FreeFoodEvent, Received, Text};
+//! use potluck::{Group, Subscription, Topic};
+//!
+//! let transport = potluck::connect("memory:")?;
+//! let topic = Topic::new("events.free-food")?;
+//! let to = Subscription::new(topic.clone(), Group::new("mailer")?);
+//! let mailer = transport.subscriber(&to).await?;
+//!
+//! let event = FreeFoodEvent::builder(FreeFood::new(Text::new("Free Pizza Night")?)).build();
+//! let publisher = transport.publisher().await?;
+//! publisher.publish(&topic, &[event.to_message()?], Duration::from_secs(10)).await?;
+//!
+//! for delivery in mailer.receive(NonZeroUsize::MIN, Duration::from_secs(1)).await? {
+//!     let received = Received::<FreeFood>::parse(delivery.message.body().clone())?;
+//!     assert_eq!(&*received.body.title, "Free Pizza Night");
+//!     let settled = mailer.ack(&[delivery.receipt]).await?;
+//!     assert!(settled.stale.is_empty());
+//! }
+//! # transport.close().await?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Features
+//!
+//! Each adds the crate of one transport and changes nothing else.
+//!
+//! | feature | schemes | by default |
+//! |---|---|---|
+//! | `memory` | `memory:` | yes |
+
+use std::sync::Arc;
+
+pub use potluck_core::{
+    Capabilities, Defect, Delivery, Description, Error, ErrorKind, Figure, Group, GroupStatus,
+    Headers, Member, Message, MessageId, Outcome, Page, Peeked, PublishError, Publisher, Reader,
+    Receipt, Result, Retention, Settled, Start, State, Stats, Subscriber, Subscription, Topic,
+    Transport,
+};
+pub use potluck_core::{
+    capabilities, envelope, error, headers, message, name, publish, state, stats, transport, url,
+};
+
+/// Opens a connection, of the transport that serves a URL's scheme.
+type Connect = fn(&str) -> Result<Arc<dyn Transport>>;
+
+/// Each scheme, the feature that brings its transport, and the transport if it is compiled in.
+const SCHEMES: &[(&str, &str, Option<Connect>)] = &[("memory", "memory", MEMORY)];
+
+#[cfg(feature = "memory")]
+const MEMORY: Option<Connect> = Some(potluck_memory::connect);
+#[cfg(not(feature = "memory"))]
+const MEMORY: Option<Connect> = None;
+
+/// Opens a connection to the broker of a URL, by its scheme.
+///
+/// It checks the URL and its options, starts dialling and returns at once; see [`Transport`].
+///
+/// ```
+/// let error = potluck::connect("carrier-pigeon://coop").unwrap_err();
+/// assert_eq!(error.kind(), potluck::ErrorKind::Config);
+/// assert!(error.to_string().contains("memory:"));
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] when the URL is none, names an option that does not exist, or has a scheme
+/// whose transport there is not: the error says which feature to turn on, or which schemes there
+/// are. Nothing of the URL but its scheme is in it.
+pub fn connect(url: &str) -> Result<Arc<dyn Transport>> {
+    let scheme = url::BrokerUrl::scheme_of(url)?;
+    match SCHEMES.iter().find(|(known, ..)| *known == scheme) {
+        Some((_, _, Some(connect))) => connect(url),
+        Some((_, feature, None)) => {
+            let what = "the transport of this scheme is not compiled in; build with the feature";
+            Err(refused(what, &scheme).with("feature", feature))
+        }
+        None => {
+            let schemes: Vec<_> = SCHEMES
+                .iter()
+                .map(|(name, ..)| format!("{name}:"))
+                .collect();
+            let what = "no transport serves this scheme; use one of those that there are";
+            Err(refused(what, &scheme).with("schemes", schemes.join(", ")))
+        }
+    }
+}
+
+fn refused(what: &'static str, scheme: &str) -> Error {
+    // What stands before a colon may be a misplaced password as well as a scheme.
+    let shown: String = scheme.chars().take(20).collect();
+    Error::new(ErrorKind::Config, "connect", what).with("scheme", shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_schemes_are_answered_with_those_that_exist() {
+        for url in [
+            "redis://u:canary@localhost",
+            "rediss://h",
+            "amqp://u:canary@h/canary",
+            "amqps://h",
+            "kafka://h1,h2?password=canary",
+            "http://h",
+            "MEMORY-2:",
+        ] {
+            let error = connect(url).expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            let text = error.to_string();
+            assert!(text.contains("schemes=memory:"), "{text}");
+            assert!(!format!("{error:?}").contains("canary"), "{text}");
+        }
+        for url in ["", "localhost", "://", "re dis://h"] {
+            assert_eq!(connect(url).expect_err(url).kind(), ErrorKind::Config);
+        }
+    }
+
+    #[cfg(feature = "memory")]
+    #[test]
+    fn memory_is_served_and_checks_its_options() {
+        assert!(connect("memory:").is_ok());
+        assert!(connect("MEMORY://shared").is_ok());
+        let error = connect("memory:?leese=1s").unwrap_err().to_string();
+        assert!(error.contains("leese"), "{error}");
+    }
+
+    #[cfg(not(feature = "memory"))]
+    #[test]
+    fn what_is_not_compiled_in_is_named_with_its_feature() {
+        let error = connect("memory:").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("feature=memory"), "{error}");
+    }
+}
