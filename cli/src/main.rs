@@ -1,0 +1,57 @@
+//! `potluck`: the command line of Potluck. This file turns a command's result into an exit code.
+
+mod args;
+mod calendar;
+mod commands;
+mod exit;
+mod files;
+mod food;
+mod html;
+mod output;
+mod spans;
+mod table;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use exit::{Exit, Stop};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
+    output::use_colors(cli.global.color);
+    match commands::run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(Stop::ClosedPipe) => Exit::Ok.into(),
+        Err(Stop::Failed(exit, text)) => {
+            output::error(text);
+            exit.into()
+        }
+    }
+}
+
+/// Prints help or the version to standard output, and what is wrong with a command line to
+/// standard error, without the passwords in it.
+fn answer(error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    if error.use_stderr() {
+        let text = output::mask(&text, &output::secrets());
+        // When nobody reads what is said there is nobody to tell.
+        let _ = write!(anstream::stderr(), "{text}");
+        return Exit::Usage.into();
+    }
+    let mut out = output::for_people();
+    let written = write!(out, "{text}").and_then(|()| out.flush());
+    match written.map_err(|error| Stop::at_output(&error)) {
+        Ok(()) | Err(Stop::ClosedPipe) => Exit::Ok.into(),
+        Err(Stop::Failed(exit, text)) => {
+            output::error(text);
+            exit.into()
+        }
+    }
+}
