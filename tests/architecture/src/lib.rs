@@ -1,1 +1,4 @@
-//! Nothing but tests: see `tests/dependencies.rs` and `tests/tidy.rs`.
+//! Nothing but tests: see `tests/`, and below the examples of the README, which are compiled and run.
+
+#[doc = include_str!("../../../README.md")]
+mod readme {}

@@ -12,6 +12,7 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("potluck-core", &[]),
     ("potluck-memory", &["potluck-core"]),
+    ("potluck-redis", &["potluck-core"]),
     ("potluck-schema", &["potluck-core"]),
     ("potluck", &["potluck-core", "potluck-memory"]),
     (
@@ -19,8 +20,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["potluck", "potluck-core", "potluck-schema"],
     ),
 ];
-const FREE: &[&str] =
-    &["potluck-architecture", "potluck-bench", "potluck-brokers", "potluck-interop"];
+const FREE: &[&str] = &[
+    "potluck-architecture",
+    "potluck-bench",
+    "potluck-brokers",
+    "potluck-interop",
+];
 
 /// Crates that speak to a broker.
 const CLIENTS: &[&str] = &["redis", "lapin", "rdkafka"];

@@ -107,3 +107,24 @@ fn manifests_take_versions_from_the_root() {
         }
     }
 }
+
+#[test]
+fn links_in_prose_lead_somewhere() {
+    for (name, text) in files(".md") {
+        let folder = root()
+            .join(&name)
+            .parent()
+            .expect("a file is in a folder")
+            .to_owned();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let path = link.split('#').next().unwrap_or(link);
+            if !path.is_empty() && !link.contains("://") {
+                assert!(folder.join(path).exists(), "{name}: {link} leads nowhere");
+            }
+        }
+    }
+}
