@@ -27,7 +27,7 @@ pub struct Subscription {
     pub topic: Topic,
     /// The group.
     pub group: Group,
-    /// The member's name; unique by default.
+    /// The member's name; unique by default. A clone has the same: give each member its own.
     pub member: Member,
     /// Where the group starts, if it does not exist yet.
     pub start: Start,

@@ -10,7 +10,7 @@
 //! - **It ends.** A driver owns every time-out. A method of [`Transport`] other than `changed` and
 //!   `close` waits at most for the connection's `timeout=` (10 s by default) and then fails as
 //!   [`Unavailable`](crate::ErrorKind::Unavailable). Dialling goes on for ever behind it, with
-//!   full-jitter back-off from 50 ms to 5 s.
+//!   full-jitter back-off ([`Backoff::dialling`](crate::backoff::Backoff::dialling)).
 //! - **It survives being dropped.** Users select over these futures. A task owns the I/O, so that a
 //!   dropped future leaves at most one copy of a message, loses none that the broker had handed
 //!   out, and leaves the handle usable.

@@ -14,7 +14,12 @@ use super::SchemaVersion;
 /// For schema and type to agree on every text, use [`Text`](super::Text) for strings that must not
 /// be empty and [`Timestamp`](super::Timestamp) for times, give optional fields
 /// `#[serde(default)]`, and state bounds in both places. Fields must not have the common fields'
-/// names. Whole numbers of serde's refuse `3.0`, which JSON Schema calls an integer.
+/// names.
+///
+/// Where serde's derived code and JSON Schema part: whole numbers refuse `3.0`, which the schema
+/// calls an integer; a nested struct refuses a repeated key, of which the schema sees the last; a
+/// nested struct also takes an array of its fields' values, and an enum's unit variant an object
+/// with `null`, both of which the schema refuses.
 ///
 /// ```
 /// use potluck_core::envelope::{Envelope, EventBody, Received, SchemaVersion, Text};
