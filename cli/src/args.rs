@@ -1,13 +1,16 @@
 //! What does the command line say? Options, commands and their help.
 
+mod verbs;
+
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-/// The broker when nobody names one: this process's memory.
-pub(crate) const URL_DEFAULT: &str = "memory:";
+pub(crate) use verbs::{
+    Consume, Declare, Doctor, Form, Layout, Publish, Show, StartAt, Status, Tail,
+};
 
 /// Events over Redis Streams, RabbitMQ, Kafka or memory, with one contract.
 #[derive(Debug, Parser)]
@@ -23,13 +26,14 @@ const AFTER_HELP: &str = "\
 Data goes to standard output, messages to standard error.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 partly failed, 65 bad data, 69 broker unreachable, \
-75 timed out, 77 not permitted, 78 bad configuration.";
+75 timed out, 77 not permitted, 78 bad configuration, 130 interrupted twice.";
 
 /// Options that every command takes.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The broker, such as memory: or redis://localhost:6379; @FILE reads the URL from a file.
-    /// Without it and POTLUCK_URL, REDIS_URL counts, and then memory:.
+    /// Without it and POTLUCK_URL, REDIS_URL counts. Only demo does without any, in memory.
     #[arg(
         short,
         long,
@@ -62,6 +66,12 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(Demo),
+    Publish(Publish),
+    Consume(Consume),
+    Tail(Tail),
+    Declare(Declare),
+    Status(Status),
+    Doctor(Doctor),
     Validate(Validate),
     #[command(subcommand)]
     Schema(Schema),
@@ -138,8 +148,8 @@ pub(crate) struct Completions {
     pub(crate) shell: Shell,
 }
 
-/// Where the broker's URL comes from.
-#[derive(Debug, PartialEq, Eq)]
+/// Where the broker's URL is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Broker {
     /// This is it.
     Url(String),
@@ -147,21 +157,45 @@ pub(crate) enum Broker {
     InFile(PathBuf),
 }
 
-impl Global {
-    /// The broker: the flag, else `POTLUCK_URL`, else `REDIS_URL`, else memory. An empty variable
-    /// counts as unset. `environment` looks up a variable.
-    pub(crate) fn broker(&self, environment: impl Fn(&str) -> Option<String>) -> Broker {
-        let given = |text: &String| !text.is_empty();
-        let url = self
-            .url
-            .clone()
-            .filter(given)
-            .or_else(|| environment("REDIS_URL").filter(given))
-            .unwrap_or_else(|| URL_DEFAULT.to_owned());
-        match url.strip_prefix('@') {
-            Some(file) => Broker::InFile(file.into()),
-            None => Broker::Url(url),
+/// What has named the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamedBy {
+    Flag,
+    PotluckUrl,
+    RedisUrl,
+}
+
+impl NamedBy {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Flag => "--url",
+            Self::PotluckUrl => "POTLUCK_URL",
+            Self::RedisUrl => "REDIS_URL",
         }
+    }
+}
+
+impl Global {
+    /// The broker, when one is named: by the flag, else `POTLUCK_URL`, else `REDIS_URL`. An empty
+    /// variable counts as unset. `environment` looks up a variable.
+    pub(crate) fn broker(
+        &self,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Option<(Broker, NamedBy)> {
+        let given = |text: &String| !text.is_empty();
+        let variable = |name: &str| environment(name).filter(given);
+        let (url, by) = match self.url.clone().filter(given) {
+            // The parser has looked into the variable already.
+            Some(url) if variable("POTLUCK_URL").as_ref() == Some(&url) => {
+                (url, NamedBy::PotluckUrl)
+            }
+            Some(url) => (url, NamedBy::Flag),
+            None => (variable("REDIS_URL")?, NamedBy::RedisUrl),
+        };
+        Some(match url.strip_prefix('@') {
+            Some(file) => (Broker::InFile(file.into()), by),
+            None => (Broker::Url(url), by),
+        })
     }
 }
 
@@ -171,10 +205,19 @@ pub(crate) fn is_stdin(file: &OsStr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    pub(crate) fn global(url: Option<&str>) -> Global {
+        Global {
+            url: url.map(str::to_owned),
+            color: Color::Auto,
+            quiet: false,
+            verbose: false,
+        }
+    }
 
     #[test]
     fn the_definition_is_sound() {
@@ -182,24 +225,27 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_wins_then_the_variables_then_memory() {
-        let broker = |url: Option<&str>, redis: Option<&str>| {
-            let global = Global {
-                url: url.map(str::to_owned),
-                color: Color::Auto,
-                quiet: false,
-                verbose: false,
-            };
-            global.broker(|name| redis.filter(|_| name == "REDIS_URL").map(str::to_owned))
+    fn the_flag_wins_then_the_variables() {
+        let broker = |url: Option<&str>, ours: Option<&str>, redis: Option<&str>| {
+            global(url).broker(|name| {
+                let value = if name == "REDIS_URL" { redis } else { ours };
+                value.map(str::to_owned)
+            })
         };
-        let url = |text: &str| Broker::Url(text.to_owned());
+        let url = |text: &str, by| Some((Broker::Url(text.to_owned()), by));
+        let (kafka, redis) = (Some("kafka://h"), Some("redis://h"));
+        assert_eq!(broker(kafka, None, redis), url("kafka://h", NamedBy::Flag));
         assert_eq!(
-            broker(Some("kafka://h"), Some("redis://h")),
-            url("kafka://h")
+            broker(kafka, kafka, redis),
+            url("kafka://h", NamedBy::PotluckUrl)
         );
-        assert_eq!(broker(None, Some("redis://h")), url("redis://h"));
-        assert_eq!(broker(Some(""), Some("")), url("memory:"));
-        assert_eq!(broker(None, None), url("memory:"));
-        assert_eq!(broker(Some("@a/b"), None), Broker::InFile("a/b".into()));
+        assert_eq!(
+            broker(None, None, redis),
+            url("redis://h", NamedBy::RedisUrl)
+        );
+        assert_eq!(broker(Some(""), Some(""), Some("")), None);
+        assert_eq!(broker(None, None, None), None);
+        let file = Some((Broker::InFile("a/b".into()), NamedBy::Flag));
+        assert_eq!(broker(Some("@a/b"), None, None), file);
     }
 }

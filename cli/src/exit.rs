@@ -28,6 +28,8 @@ pub(crate) enum Exit {
     Denied = 77,
     /// A setting is wrong.
     BadConfig = 78,
+    /// It was told twice to stop.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

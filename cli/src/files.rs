@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::args;
 
 /// A file, or standard input for `-`. A directory is refused here, not at the first read.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, String> {
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, String> {
     if args::is_stdin(path.as_os_str()) {
         return Ok(Box::new(io::stdin()));
     }

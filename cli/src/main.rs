@@ -3,13 +3,19 @@
 mod args;
 mod calendar;
 mod commands;
+mod connect;
 mod exit;
 mod files;
 mod food;
 mod html;
+mod lines;
+mod log;
 mod output;
+mod records;
+mod signals;
 mod spans;
 mod table;
+mod until;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -6,10 +6,11 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::args::Color;
+use crate::args::{Color, Layout};
 use crate::table;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 pub(crate) const HEADING: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
@@ -42,6 +43,21 @@ pub(crate) fn people_read() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether standard output takes colours.
+pub(crate) fn is_colored() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// The layout of a report: as asked for, else as suits who reads it.
+pub(crate) fn layout(asked: Option<Layout>) -> Layout {
+    let for_whom = if people_read() {
+        Layout::Pretty
+    } else {
+        Layout::Json
+    };
+    asked.unwrap_or(for_whom)
+}
+
 /// A text in a style.
 pub(crate) fn styled(text: impl Display, style: Style) -> String {
     format!("{style}{text}{style:#}")
@@ -59,6 +75,13 @@ impl Talk {
     pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {
             say("note", NOTE, &text.to_string());
+        }
+    }
+
+    /// Something that may be a problem.
+    pub(crate) fn warn(self, text: impl Display) {
+        if !self.quiet {
+            say("warning", WARNING, &text.to_string());
         }
     }
 

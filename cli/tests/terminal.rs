@@ -109,6 +109,33 @@ fn validate_does_not_wait_for_a_person_who_named_nothing() {
 }
 
 #[test]
+fn publish_does_not_wait_for_a_person_who_named_nothing() {
+    let terminal = Terminal::new(80);
+    let output = command(&["publish", "t", "-u", "memory:"])
+        .stdin(terminal.line())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.starts_with("error: no FILE") && error.contains("usage: potluck publish TOPIC"),
+        "{error}"
+    );
+}
+
+#[cfg(feature = "memory")]
+#[test]
+fn doctor_is_for_people_on_a_terminal() {
+    let mut doctor = command(&["doctor", "-u", "memory:"]);
+    let shown = Terminal::new(80).show(doctor.env("TERM", "xterm"));
+    assert!(shown.contains("\u{1b}[32mreachable"), "{shown}");
+    assert!(
+        shown.contains("What it promises") && shown.contains("per topic"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn schema_diff_is_for_people_on_a_terminal() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();

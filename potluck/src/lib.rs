@@ -37,11 +37,13 @@
 //!
 //! # Features
 //!
-//! Each adds the crate of one transport and changes nothing else.
+//! Each transport's adds its crate and changes nothing else.
 //!
 //! | feature | schemes | by default |
 //! |---|---|---|
+//! | `redis` | `redis:`, and `rediss:` with `tls` | yes |
 //! | `memory` | `memory:` | yes |
+//! | `tls` | TLS for the transports that are there; needs a C compiler | no |
 
 use std::sync::Arc;
 
@@ -52,14 +54,24 @@ pub use potluck_core::{
     Transport,
 };
 pub use potluck_core::{
-    capabilities, envelope, error, headers, message, name, publish, state, stats, transport, url,
+    capabilities, envelope, error, headers, message, name, publish, state, stats, subscription,
+    transport, url,
 };
 
 /// Opens a connection, of the transport that serves a URL's scheme.
 type Connect = fn(&str) -> Result<Arc<dyn Transport>>;
 
 /// Each scheme, the feature that brings its transport, and the transport if it is compiled in.
-const SCHEMES: &[(&str, &str, Option<Connect>)] = &[("memory", "memory", MEMORY)];
+const SCHEMES: &[(&str, &str, Option<Connect>)] = &[
+    ("redis", "redis", REDIS),
+    ("rediss", "redis", REDIS),
+    ("memory", "memory", MEMORY),
+];
+
+#[cfg(feature = "redis")]
+const REDIS: Option<Connect> = Some(potluck_redis::connect);
+#[cfg(not(feature = "redis"))]
+const REDIS: Option<Connect> = None;
 
 #[cfg(feature = "memory")]
 const MEMORY: Option<Connect> = Some(potluck_memory::connect);
@@ -68,7 +80,8 @@ const MEMORY: Option<Connect> = None;
 
 /// Opens a connection to the broker of a URL, by its scheme.
 ///
-/// It checks the URL and its options, starts dialling and returns at once; see [`Transport`].
+/// It checks the URL and its options, starts dialling and returns at once; see [`Transport`]. Call
+/// it inside a tokio runtime with I/O and time enabled.
 ///
 /// ```
 /// let error = potluck::connect("carrier-pigeon://coop").unwrap_err();
@@ -113,8 +126,6 @@ mod tests {
     #[test]
     fn unknown_schemes_are_answered_with_those_that_exist() {
         for url in [
-            "redis://u:canary@localhost",
-            "rediss://h",
             "amqp://u:canary@h/canary",
             "amqps://h",
             "kafka://h1,h2?password=canary",
@@ -124,7 +135,7 @@ mod tests {
             let error = connect(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::Config, "{url}");
             let text = error.to_string();
-            assert!(text.contains("schemes=memory:"), "{text}");
+            assert!(text.contains("schemes=redis:, rediss:, memory:"), "{text}");
             assert!(!format!("{error:?}").contains("canary"), "{text}");
         }
         for url in ["", "localhost", "://", "re dis://h"] {
@@ -141,9 +152,39 @@ mod tests {
         assert!(error.contains("leese"), "{error}");
     }
 
-    #[cfg(not(feature = "memory"))]
+    #[cfg(feature = "redis")]
+    #[tokio::test]
+    async fn redis_is_served_and_checks_its_options() {
+        let transport = connect("REDIS://u:canary@localhost/3?lease=30s").unwrap();
+        assert!(!format!("{transport:?}").contains("canary"));
+        transport.close().await.unwrap();
+        for url in ["redis://u:canary@h?leese=1s", "redis://u:canary@h/canary"] {
+            let error = connect(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(
+                !format!("{error} {error:?}").contains("canary"),
+                "{error:?}"
+            );
+        }
+        let without_tls = connect("rediss://u:canary@h");
+        assert_eq!(without_tls.is_ok(), cfg!(feature = "tls"));
+    }
+
+    #[cfg(not(feature = "redis"))]
     #[test]
     fn what_is_not_compiled_in_is_named_with_its_feature() {
+        for url in ["redis://u:canary@h", "rediss://h"] {
+            let text = connect(url).unwrap_err().to_string();
+            assert!(
+                text.contains("feature=redis") && !text.contains("canary"),
+                "{text}"
+            );
+        }
+    }
+
+    #[cfg(not(feature = "memory"))]
+    #[test]
+    fn memory_too_is_named_with_its_feature() {
         let error = connect("memory:").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("feature=memory"), "{error}");

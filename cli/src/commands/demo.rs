@@ -12,10 +12,10 @@ use std::path::Path;
 
 use chrono::Utc;
 use potluck::Transport;
-use potluck::url::BrokerUrl;
 
-use crate::args::{Broker, Demo, Global};
+use crate::args::{Demo, Global};
 use crate::calendar::{self, NotACalendar};
+use crate::connect::{self, Address};
 use crate::exit::{Exit, Run, Stop};
 use crate::files;
 use crate::output::{self, Talk};
@@ -24,18 +24,17 @@ use travel::Trip;
 
 /// The largest calendar that is read.
 const CALENDAR_MAX: usize = 64 * 1024 * 1024;
-/// The largest file that is read for a URL.
-const URL_FILE_MAX: usize = 64 * 1024;
+/// The broker when nobody names one: this process's memory.
+const URL_DEFAULT: &str = "memory:";
 
 pub(crate) fn run(args: &Demo, global: &Global, talk: Talk) -> Run {
-    let url = broker_url(global, talk)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Stop::failed(Exit::Failed, format!("cannot start: {error}")))?;
-    let (selection, trip) = runtime.block_on(async {
+    let address = connect::named(global, talk)?.unwrap_or_else(|| Address {
+        url: URL_DEFAULT.to_owned(),
+        from: "the default".to_owned(),
+    });
+    let (selection, trip) = connect::block_on(async {
         // First, because a bad URL should not wait for a large calendar.
-        let transport = potluck::connect(&url)?;
+        let transport = potluck::connect(&address.url)?;
         let selection = select_from(args.file.as_deref(), talk)?;
         let trip = travel::travel(&*transport, &selection.kept).await;
         end(&*transport, talk).await;
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &Demo, global: &Global, talk: Talk) -> Run {
     let mut out = output::for_people();
     let shown = report::Report {
         calendar: &calendar_name(args.file.as_deref()),
-        broker: &BrokerUrl::parse(&url)?.to_string(),
+        broker: &address.shown()?,
         selection: &selection,
         trip: &trip,
     };
@@ -53,33 +52,6 @@ pub(crate) fn run(args: &Demo, global: &Global, talk: Talk) -> Run {
         .map_err(|error| Stop::at_output(&error))?;
     drop(out);
     conclude(&selection, &trip)
-}
-
-/// The broker's URL, from the flag, the environment or a file.
-fn broker_url(global: &Global, talk: Talk) -> Result<String, Stop> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let broker = global.broker(variable);
-    match (broker, variable("POTLUCK_URL"), variable("REDIS_URL")) {
-        (Broker::InFile(file), ..) => url_in(&file),
-        (Broker::Url(url), Some(ours), Some(theirs)) if url == ours && ours != theirs => {
-            talk.note("POTLUCK_URL and REDIS_URL differ; POTLUCK_URL counts");
-            Ok(url)
-        }
-        (Broker::Url(url), ..) => Ok(url),
-    }
-}
-
-fn url_in(file: &Path) -> Result<String, Stop> {
-    let bad = |text: String| Stop::failed(Exit::BadConfig, text);
-    let text = files::read(file, URL_FILE_MAX).map_err(bad)?;
-    let text = String::from_utf8_lossy(&text);
-    match text.lines().next().map(str::trim) {
-        Some(url) if !url.is_empty() => Ok(url.to_owned()),
-        _ => Err(bad(format!(
-            "{} is empty; write the broker's URL on its first line",
-            file.display()
-        ))),
-    }
 }
 
 fn select_from(file: Option<&Path>, talk: Talk) -> Result<Selection, Stop> {

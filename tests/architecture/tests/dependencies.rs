@@ -14,7 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("potluck-memory", &["potluck-core"]),
     ("potluck-redis", &["potluck-core"]),
     ("potluck-schema", &["potluck-core"]),
-    ("potluck", &["potluck-core", "potluck-memory"]),
+    (
+        "potluck",
+        &["potluck-core", "potluck-memory", "potluck-redis"],
+    ),
     (
         "potluck-cli",
         &["potluck", "potluck-core", "potluck-schema"],
@@ -24,6 +27,8 @@ const FREE: &[&str] = &[
     "potluck-architecture",
     "potluck-bench",
     "potluck-brokers",
+    "potluck-examples",
+    "potluck-faults",
     "potluck-interop",
 ];
 

@@ -74,7 +74,7 @@ impl Report<'_> {
         let kept = "with a promise of free food".to_owned();
         let timeless = listed(&[(selection.timeless, "whose time is unreadable")]);
         let not_stored = listed(&[(trip.not_stored, "not")]);
-        let broker = self.broker.trim_end_matches("//");
+        let broker = self.broker;
         let (valid, invalid) = (trip.arrived.len(), trip.invalid);
         let group = &trip.group;
         for (name, count, texts) in [

@@ -1,0 +1,79 @@
+//! Does somebody want us to stop? The first signal asks, the second one ends the process.
+
+use std::io;
+
+use tokio::sync::watch;
+
+use crate::exit::{Exit, Stop};
+use crate::output::Talk;
+
+/// Tells whether we are asked to stop.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// From now on Ctrl-C and SIGTERM ask to stop, and end the process at the second time only.
+    /// Must be called inside a runtime.
+    pub(crate) fn listen(talk: Talk) -> Result<Self, Stop> {
+        let mut signals = Signals::new().map_err(|error| {
+            Stop::failed(Exit::Failed, format!("cannot listen to signals: {error}"))
+        })?;
+        let (ask, asked) = watch::channel(false);
+        tokio::spawn(async move {
+            signals.next().await;
+            ask.send_replace(true);
+            talk.note("stopping; a second time stops at once");
+            signals.next().await;
+            std::process::exit(i32::from(Exit::Interrupted as u8));
+        });
+        Ok(Self(asked))
+    }
+
+    /// Waits until we are asked to stop; safe to drop.
+    pub(crate) async fn asked(&mut self) {
+        // The sender lives as long as the process.
+        if self.0.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
