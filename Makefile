@@ -22,4 +22,6 @@ lint:
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --quiet
 
 bench:
+	cargo build --quiet --locked --release --package potluck-bench
 	cargo run --quiet --locked --release --package potluck-bench -- envelope
+	cargo run --quiet --locked --release --package potluck-bench -- redis

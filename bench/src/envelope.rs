@@ -1,7 +1,7 @@
 //! What do parsing, checking, building and patching an event cost beside serde_json alone?
 
-use std::error::Error;
 use std::hint::black_box;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -11,7 +11,12 @@ use potluck_core::envelope::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::rounds::{Contender, Line, Report, Target, measure};
+use crate::rounds::{Line, Report, Result, Sample, Target, turns};
+
+const ROUNDS: usize = 15;
+const CALLS: u32 = 20_000;
+
+type Work = Box<dyn FnMut()>;
 
 /// The contract's sample, 640 bytes with white space as Python's `json.dumps` leaves it.
 const SAMPLE: &str = r#"{"schema_version": "1.0.0", "event_id": "b5f5c8f4-52f1-4b68-a2a1-7757b71a4df0", "title": "Free Pizza Night", "description": "Join us in the CS building for free pizza and drinks.", "location": "CS Building, Room 150", "start_time": "2025-11-02T18:00:00Z", "source": "umass-calendar", "llm_confidence": 0.93, "reason": "LLM detected 'free', 'pizza', 'food' in description.", "type": "FREE_FOOD_EVENT", "published_at": "2025-11-02T14:03:22.123456Z", "retries": 0, "metadata": {"organizer": "ACM", "raw_source_id": "cal-2025-11-02-1234"}}"#;
@@ -53,13 +58,50 @@ struct PlainText {
     metadata: Map<String, Value>,
 }
 
-pub(crate) fn run() -> Result<Report, Box<dyn Error>> {
+pub(crate) fn run() -> Result<Report> {
     let bytes = Bytes::from_static(SAMPLE.as_bytes());
-    let lines = vec![parse(&bytes)?, build()?, patch(&bytes)?];
-    Ok(measure(lines, 15, 20_000))
+    let mut report = Report::default();
+    for (name, target, contenders) in [parse(&bytes)?, build()?, patch(&bytes)?] {
+        let (names, mut works): (Vec<_>, Vec<Work>) = contenders.into_iter().unzip();
+        let samples = measure(&mut works);
+        let line = Line {
+            name,
+            unit: "ns/call",
+            target,
+            cpu_target: None,
+            contenders: names,
+        };
+        report.add(line, samples);
+    }
+    Ok(report)
 }
 
-fn parse(bytes: &Bytes) -> Result<Line, Box<dyn Error>> {
+fn measure(works: &mut [Work]) -> Vec<Vec<Sample>> {
+    let mut samples = vec![Vec::with_capacity(ROUNDS); works.len()];
+    // The first round warms caches and branch predictors.
+    for round in 0..=ROUNDS {
+        for at in turns(round, works.len()) {
+            let started = Instant::now();
+            for _ in 0..CALLS {
+                works[at]();
+            }
+            if round > 0 {
+                let figure = started.elapsed().as_nanos() as f64 / f64::from(CALLS);
+                samples[at].push(Sample { figure, cpu: None });
+            }
+        }
+    }
+    samples
+}
+
+/// A line's name and target, and its contenders.
+type Comparison = (&'static str, Option<Target>, Vec<(&'static str, Work)>);
+
+fn work(name: &'static str, work: impl FnMut() + 'static) -> (&'static str, Work) {
+    (name, Box::new(work))
+}
+
+fn parse(bytes: &Bytes) -> Result<Comparison> {
     Received::<FreeFood>::parse(bytes.clone())?;
     let schema = schemars::schema_for!(FreeFoodEvent).to_value();
     let validator = jsonschema::options()
@@ -72,32 +114,32 @@ fn parse(bytes: &Bytes) -> Result<Line, Box<dyn Error>> {
         bytes.clone(),
         bytes.clone(),
     );
-    Ok(Line {
-        name: "parse and check",
-        target: Some(Target::AtMost(1.3)),
-        contenders: vec![
-            Contender::new("serde_json, typed, chrono times", move || {
+    Ok((
+        "parse and check",
+        Some(Target::AtMost(1.3)),
+        vec![
+            work("serde_json, typed, chrono times", move || {
                 black_box(serde_json::from_slice::<Plain>(&plain).ok());
             }),
-            Contender::new("serde_json, typed, times as text", move || {
+            work("serde_json, typed, times as text", move || {
                 black_box(serde_json::from_slice::<PlainText>(&text).ok());
             }),
-            Contender::new("Value + jsonschema + typed", move || {
+            work("Value + jsonschema + typed", move || {
                 let value: Option<Value> = serde_json::from_slice(&detour).ok();
                 let valid = value.filter(|value| validator.is_valid(value));
                 black_box(valid.and_then(|value| serde_json::from_value::<Plain>(value).ok()));
             }),
-            Contender::new("potluck: Payload::check alone", move || {
+            work("potluck: Payload::check alone", move || {
                 black_box(Payload::check(scan.clone()).ok());
             }),
-            Contender::new("potluck: Received::parse", move || {
+            work("potluck: Received::parse", move || {
                 black_box(Received::<FreeFood>::parse(ours.clone()).ok());
             }),
         ],
-    })
+    ))
 }
 
-fn build() -> Result<Line, Box<dyn Error>> {
+fn build() -> Result<Comparison> {
     let plain: Plain = serde_json::from_str(SAMPLE)?;
     let body = FreeFood {
         title: Text::new(plain.title.clone())?,
@@ -113,42 +155,42 @@ fn build() -> Result<Line, Box<dyn Error>> {
         .source("umass-calendar")?
         .metadata(metadata.clone())
         .build();
-    Ok(Line {
-        name: "encode",
-        target: None,
-        contenders: vec![
-            Contender::new("serde_json, typed, chrono times", move || {
+    Ok((
+        "encode",
+        None,
+        vec![
+            work("serde_json, typed, chrono times", move || {
                 black_box(serde_json::to_vec(&plain).ok());
             }),
-            Contender::new("potluck: build and to_message", move || {
+            work("potluck: build and to_message", move || {
                 let built = FreeFoodEvent::builder(body.clone())
                     .metadata(metadata.clone())
                     .build();
                 black_box(built.to_message().ok());
             }),
-            Contender::new("potluck: to_json", move || {
+            work("potluck: to_json", move || {
                 black_box(event.to_json().ok());
             }),
         ],
-    })
+    ))
 }
 
-fn patch(bytes: &Bytes) -> Result<Line, Box<dyn Error>> {
+fn patch(bytes: &Bytes) -> Result<Comparison> {
     let payload = Payload::check(bytes.clone())?;
     let through_value = bytes.clone();
-    Ok(Line {
-        name: "re-publish after a failure",
-        target: None,
-        contenders: vec![
-            Contender::new("Value, changed and written again", move || {
+    Ok((
+        "re-publish after a failure",
+        None,
+        vec![
+            work("Value, changed and written again", move || {
                 let mut value: Value = serde_json::from_slice(&through_value).unwrap_or_default();
                 value["retries"] = (value["retries"].as_u64().unwrap_or(0) + 1).into();
                 value["metadata"]["last_error"] = "no seats left".into();
                 black_box(serde_json::to_vec(&value).ok());
             }),
-            Contender::new("potluck: after_failure", move || {
+            work("potluck: after_failure", move || {
                 black_box(payload.after_failure(1, "no seats left").ok());
             }),
         ],
-    })
+    ))
 }

@@ -4,6 +4,8 @@
 //! every contender once, in an order that rotates, and what is compared are medians over rounds.
 
 mod envelope;
+mod process;
+mod redis;
 mod rounds;
 
 use std::process::ExitCode;
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
     let json = options.iter().any(|option| option == "--json");
     let report = match what.as_str() {
         "envelope" => envelope::run(),
+        "redis" => redis::run(options.iter().any(|option| option == "--current-thread")),
         _ => return usage(),
     };
     match report {
@@ -38,6 +41,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: potluck-bench envelope [--json]");
+    eprintln!("usage: potluck-bench envelope|redis [--json] [--current-thread]");
     ExitCode::from(2)
 }

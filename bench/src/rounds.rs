@@ -1,132 +1,163 @@
-//! How contenders are timed side by side, and how the result is shown.
+//! How contenders are compared side by side, and how the result is shown.
 
-use std::time::Instant;
+use std::error::Error;
 
 use serde_json::{Value, json};
 
-/// One line of a benchmark: contenders that do the same work, the first of them the yardstick.
-pub(crate) struct Line {
-    pub(crate) name: &'static str,
-    /// The largest, or smallest, allowed ratio of the last contender's figure to the first's.
-    pub(crate) target: Option<Target>,
-    pub(crate) contenders: Vec<Contender>,
+pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// What one run of a contender has shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sample {
+    /// The figure that is compared.
+    pub(crate) figure: f64,
+    /// This process's CPU seconds per 100,000 messages, where they are measured.
+    pub(crate) cpu: Option<f64>,
 }
 
-#[derive(Clone, Copy)]
+/// A line of a benchmark: contenders that do the same work. The first is the yardstick, the last
+/// is held to the target.
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) target: Option<Target>,
+    /// The largest ratio of CPU per message, where it is measured.
+    pub(crate) cpu_target: Option<f64>,
+    pub(crate) contenders: Vec<&'static str>,
+}
+
+/// What the last contender's figure is to be, as a ratio to the first's.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
+    AtLeast(f64),
     AtMost(f64),
 }
 
-/// What does the work, `batch` times per sample.
-pub(crate) struct Contender {
-    pub(crate) name: &'static str,
-    pub(crate) work: Box<dyn FnMut()>,
-}
+impl Target {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+        }
+    }
 
-impl Contender {
-    pub(crate) fn new(name: &'static str, work: impl FnMut() + 'static) -> Self {
-        Self {
-            name,
-            work: Box::new(work),
+    fn show(self, ratio: f64) -> String {
+        let verdict = if self.is_met(ratio) { "met" } else { "MISSED" };
+        match self {
+            Self::AtLeast(least) => format!("≥ {least} {verdict}"),
+            Self::AtMost(most) => format!("≤ {most} {verdict}"),
         }
     }
 }
 
+/// The order of contenders in a round: it rotates, so that none profits from its place.
+pub(crate) fn turns(round: usize, contenders: usize) -> impl Iterator<Item = usize> {
+    (0..contenders).map(move |turn| (round + turn) % contenders)
+}
+
+/// Lines and their samples.
+#[derive(Default)]
 pub(crate) struct Report {
-    lines: Vec<Measured>,
-}
-
-struct Measured {
-    name: &'static str,
-    target: Option<Target>,
-    /// Nanoseconds per call: lowest, median, highest over rounds.
-    figures: Vec<(&'static str, [f64; 3])>,
-}
-
-impl Measured {
-    fn ratio(&self, contender: usize) -> f64 {
-        self.figures[contender].1[1] / self.figures[0].1[1]
-    }
-
-    fn verdict(&self) -> &'static str {
-        match self.target {
-            None => "",
-            Some(Target::AtMost(most)) if self.ratio(self.figures.len() - 1) <= most => "met",
-            Some(_) => "MISSED",
-        }
-    }
-}
-
-/// Runs `rounds` rounds of `batch` calls of every contender, in rotating order.
-pub(crate) fn measure(lines: Vec<Line>, rounds: usize, batch: u32) -> Report {
-    let measured = lines.into_iter().map(|mut line| {
-        let count = line.contenders.len();
-        let mut samples = vec![Vec::with_capacity(rounds); count];
-        for round in 0..=rounds {
-            for turn in 0..count {
-                let at = (round + turn) % count;
-                let started = Instant::now();
-                for _ in 0..batch {
-                    (line.contenders[at].work)();
-                }
-                // The first round warms caches and branch predictors.
-                if round > 0 {
-                    samples[at].push(started.elapsed().as_nanos() as f64 / f64::from(batch));
-                }
-            }
-        }
-        let spread = |mut samples: Vec<f64>| {
-            samples.sort_by(f64::total_cmp);
-            [
-                samples[0],
-                samples[samples.len() / 2],
-                samples[samples.len() - 1],
-            ]
-        };
-        let names = line.contenders.iter().map(|contender| contender.name);
-        Measured {
-            name: line.name,
-            target: line.target,
-            figures: names.zip(samples.into_iter().map(spread)).collect(),
-        }
-    });
-    Report {
-        lines: measured.collect(),
-    }
+    lines: Vec<(Line, Vec<Vec<Sample>>)>,
+    /// Facts that are no comparison.
+    notes: Vec<String>,
 }
 
 impl Report {
+    /// Adds a line, with each contender's samples, one a round.
+    pub(crate) fn add(&mut self, line: Line, samples: Vec<Vec<Sample>>) {
+        self.lines.push((line, samples));
+    }
+
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     pub(crate) fn to_table(&self) -> String {
-        let mut table = format!(
-            "{:<34} {:>10} {:>18} {:>7}  target\n",
-            "", "ns/call", "lowest–highest", "ratio"
-        );
-        for line in &self.lines {
-            table += &format!("{}\n", line.name);
-            for (at, (name, [low, median, high])) in line.figures.iter().enumerate() {
-                let last = at + 1 == line.figures.len();
-                let target = match line.target {
-                    Some(Target::AtMost(most)) if last => format!("  ≤ {most} {}", line.verdict()),
-                    _ => String::new(),
-                };
-                let spread = format!("{low:.0}–{high:.0}");
-                table += &format!(
-                    "  {name:<32} {median:>10.0} {spread:>18} {:>7.2}{target}\n",
-                    line.ratio(at)
+        let mut table = String::new();
+        for (line, samples) in &self.lines {
+            table += &format!(
+                "{:<42} {:>12} {:>21} {:>6} {:>9} {:>6}\n",
+                line.name, line.unit, "lowest–highest", "ratio", "CPU/100k", "ratio"
+            );
+            let yardstick = Spread::of(&samples[0]);
+            for (at, name) in line.contenders.iter().enumerate() {
+                let spread = Spread::of(&samples[at]);
+                let ratio = spread.median / yardstick.median;
+                let range = format!("{:.0}–{:.0}", spread.lowest, spread.highest);
+                let cpu = spread
+                    .cpu
+                    .map_or_else(String::new, |cpu| format!("{cpu:.3}"));
+                let cpu_ratio = spread.cpu.zip(yardstick.cpu).map(|(ours, raw)| ours / raw);
+                let shown = cpu_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+                let mut verdict = String::new();
+                if at + 1 == line.contenders.len() {
+                    verdict = line
+                        .target
+                        .map_or_else(String::new, |target| target.show(ratio));
+                    if let (Some(most), Some(ratio)) = (line.cpu_target, cpu_ratio) {
+                        verdict += &format!("; CPU {}", Target::AtMost(most).show(ratio));
+                    }
+                }
+                let row = format!(
+                    "  {name:<40} {:>12.0} {range:>21} {ratio:>6.2} {cpu:>9} {shown:>6}  {verdict}",
+                    spread.median
                 );
+                table += row.trim_end();
+                table.push('\n');
             }
+        }
+        for note in &self.notes {
+            table += &format!("{note}\n");
         }
         table
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let lines = self.lines.iter().map(|line| {
-            let figures = line.figures.iter().enumerate().map(|(at, (name, [low, median, high]))| {
-                json!({ "name": name, "ns_median": median, "ns_lowest": low, "ns_highest": high, "ratio": line.ratio(at) })
+        let lines = self.lines.iter().map(|(line, samples)| {
+            let yardstick = Spread::of(&samples[0]);
+            let contenders = line.contenders.iter().zip(samples).map(|(name, samples)| {
+                let spread = Spread::of(samples);
+                json!({
+                    "name": name, "median": spread.median, "lowest": spread.lowest,
+                    "highest": spread.highest, "ratio": spread.median / yardstick.median,
+                    "cpu_seconds_per_100k": spread.cpu,
+                    "cpu_ratio": spread.cpu.zip(yardstick.cpu).map(|(ours, raw)| ours / raw),
+                })
             });
-            let target = line.target.map(|Target::AtMost(most)| json!({ "at_most": most, "verdict": line.verdict() }));
-            json!({ "line": line.name, "contenders": figures.collect::<Vec<_>>(), "target": target })
+            let target = line.target.map(|target| match target {
+                Target::AtLeast(least) => json!({ "at_least": least }),
+                Target::AtMost(most) => json!({ "at_most": most }),
+            });
+            json!({
+                "line": line.name, "unit": line.unit, "target": target,
+                "cpu_at_most": line.cpu_target, "contenders": contenders.collect::<Vec<_>>(),
+            })
         });
-        json!({ "benchmark": lines.collect::<Vec<_>>() })
+        json!({ "lines": lines.collect::<Vec<_>>(), "notes": self.notes })
+    }
+}
+
+struct Spread {
+    lowest: f64,
+    median: f64,
+    highest: f64,
+    cpu: Option<f64>,
+}
+
+impl Spread {
+    fn of(samples: &[Sample]) -> Self {
+        let sorted = |mut figures: Vec<f64>| {
+            figures.sort_by(f64::total_cmp);
+            figures
+        };
+        let figures = sorted(samples.iter().map(|sample| sample.figure).collect());
+        let cpu = sorted(samples.iter().filter_map(|sample| sample.cpu).collect());
+        Self {
+            lowest: figures.first().copied().unwrap_or(f64::NAN),
+            median: figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN),
+            highest: figures.last().copied().unwrap_or(f64::NAN),
+            cpu: cpu.get(cpu.len() / 2).copied(),
+        }
     }
 }
