@@ -91,7 +91,8 @@ impl Message {
         Ok(self)
     }
 
-    /// A message as a broker gave it, for drivers. Nothing is checked; ask [`defect`](Self::defect).
+    /// A message as a broker gave it, for drivers. Nothing is checked; ask
+    /// [`defect`](Self::defect).
     #[must_use]
     pub fn received(body: Bytes, headers: Headers, key: Option<Bytes>) -> Self {
         Self {

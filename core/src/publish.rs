@@ -117,7 +117,8 @@ impl Outcome {
 /// use potluck_core::{Error, ErrorKind, MessageId, Outcome, PublishError};
 ///
 /// let full = Error::new(ErrorKind::Unavailable, "publish", "the broker is full; try later");
-/// let error = PublishError::new(vec![Outcome::Stored(MessageId::single(1)), Outcome::Refused(full)]);
+/// let stored = Outcome::Stored(MessageId::single(1));
+/// let error = PublishError::new(vec![stored, Outcome::Refused(full)]);
 /// assert_eq!(
 ///     error.to_string(),
 ///     "1 stored, 1 refused, 0 unknown; the first: publish: the broker is full; try later"

@@ -12,8 +12,8 @@ pub enum State {
     Connecting,
     /// Connected; calls reach the broker.
     Ready,
-    /// Connected, but the broker has said that it takes no publishes for now (a RabbitMQ alarm). One
-    /// that answers each publish with a refusal, such as a full Redis, is ready.
+    /// Connected, but the broker has said that it takes no publishes for now (a RabbitMQ alarm).
+    /// One that answers each publish with a refusal, such as a full Redis, is ready.
     Blocked,
     /// Closed for good.
     Closed,

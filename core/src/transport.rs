@@ -35,8 +35,8 @@ use crate::subscription::{Start, Subscription};
 /// A connection to a broker, from which publishers, subscribers and readers are opened.
 ///
 /// `connect` of a transport's crate checks the URL and its options, starts dialling and returns at
-/// once in [`State::Connecting`], or ready where there is nothing to dial. Wrong credentials fail every call as
-/// [`Denied`](crate::ErrorKind::Denied) as soon as the broker has said so.
+/// once in [`State::Connecting`], or ready where there is nothing to dial. Wrong credentials fail
+/// every call as [`Denied`](crate::ErrorKind::Denied) as soon as the broker has said so.
 ///
 /// Implementations are shared as `Arc<dyn Transport>`; all methods may run at the same time.
 #[async_trait]
@@ -154,8 +154,8 @@ pub trait Publisher: std::fmt::Debug + Send + Sync + 'static {
     /// that overlap share round trips, but none waits for another to come: on a quiet line a
     /// message goes at once.
     ///
-    /// The slice is checked with [`admit`](crate::publish::admit) before anything of it is sent. What is
-    /// refused for a reason of the broker's concerns that message alone.
+    /// The slice is checked with [`admit`](crate::publish::admit) before anything of it is sent.
+    /// What is refused for a reason of the broker's concerns that message alone.
     ///
     /// While the broker is away the call fails at `within`, not before and not long after: as
     /// `Refused` what was never written, as `Unknown` what was.
@@ -363,7 +363,8 @@ pub struct GroupStatus {
     /// Messages that were handed over at least once and are not acknowledged; also those that were
     /// given back and wait for their next hand-over.
     pub in_flight: Figure<u64>,
-    /// The age of the oldest message that is not acknowledged, in milliseconds; 0 when there is none.
+    /// The age of the oldest message that is not acknowledged, in milliseconds; 0 when there is
+    /// none.
     pub oldest_ms: Figure<u64>,
     /// Members that have joined.
     pub members: Figure<u64>,

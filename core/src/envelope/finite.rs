@@ -55,7 +55,9 @@ macro_rules! fine {
 
 macro_rules! opens {
     ($($method:ident($($arg:ty),*) -> $compound:ident),* $(,)?) => {
-        $(fn $method(self, $(_: $arg),*) -> std::result::Result<Self::$compound, Found> { Ok(self) })*
+        $(fn $method(self, $(_: $arg),*) -> std::result::Result<Self::$compound, Found> {
+            Ok(self)
+        })*
     };
 }
 
@@ -169,7 +171,10 @@ macro_rules! named_fields {
         impl $trait for Finite {
             type Ok = ();
             type Error = Found;
-            fn serialize_field<T: ?Sized + Serialize>(&mut self, _: &'static str, value: &T) -> Checked {
+            fn serialize_field<T>(&mut self, _: &'static str, value: &T) -> Checked
+            where
+                T: ?Sized + Serialize,
+            {
                 value.serialize(*self)
             }
             fn end(self) -> Checked {

@@ -1,4 +1,5 @@
-//! Nothing but tests: see `tests/`, and below the examples of the README, which are compiled and run.
+//! Nothing but tests: see `tests/`, and below the examples of the README, which are compiled and
+//! run.
 
 #[doc = include_str!("../../../README.md")]
 mod readme {}

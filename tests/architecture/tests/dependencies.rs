@@ -18,10 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "potluck",
         &["potluck-core", "potluck-memory", "potluck-redis"],
     ),
-    (
-        "potluck-cli",
-        &["potluck", "potluck-core", "potluck-schema"],
-    ),
+    ("potluck-conformance", &["potluck-core"]),
+    ("potluck-cli", &["potluck", "potluck-schema"]),
 ];
 const FREE: &[&str] = &[
     "potluck-architecture",

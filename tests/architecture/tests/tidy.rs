@@ -51,10 +51,12 @@ fn every_file_states_its_question_and_is_short() {
 fn lines_fit_a_page() {
     for (name, text) in files(".rs") {
         for (at, line) in text.lines().enumerate() {
-            // rustfmt leaves long texts alone; so do we where breaking one would hide it.
+            // rustfmt leaves long texts alone; so do we where breaking one would hide it, and a
+            // table's row cannot be broken.
             let length = line.chars().count();
+            let whole = line.contains('"') || line.starts_with("//! |");
             assert!(
-                length <= 100 || line.contains('"'),
+                length <= 100 || whole,
                 "{name}:{}: {length} columns",
                 at + 1
             );

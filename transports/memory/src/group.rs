@@ -35,6 +35,8 @@ pub(crate) struct GroupState {
     members: BTreeMap<u64, Seat>,
     /// The slot given last.
     slot: u64,
+    /// How many messages a trim took that nobody was told of yet.
+    trimmed: u64,
 }
 
 /// A message that was handed out and is not acknowledged.
@@ -108,6 +110,7 @@ impl GroupState {
             leases: BTreeSet::new(),
             members: BTreeMap::new(),
             slot: 0,
+            trimmed: 0,
         }
     }
 
@@ -235,9 +238,25 @@ impl GroupState {
         self.members.remove(&epoch);
     }
 
+    /// The topic, which numbers the next message `next`, has lost all that it kept.
+    pub(crate) fn trim(&mut self, next: u64) {
+        self.trimmed += self.in_flight() + self.backlog(next);
+        let ids: Vec<u64> = self.pending.keys().copied().collect();
+        for id in ids {
+            self.ack(id);
+        }
+        (self.cursor, self.inherited) = (next, 0);
+        (self.created_at, self.begun) = (next, 0);
+    }
+
+    /// How many messages trims took since the last call.
+    pub(crate) fn take_trimmed(&mut self) -> u64 {
+        std::mem::take(&mut self.trimmed)
+    }
+
     /// How many messages of the topic, which numbers the next one `next`, were never handed out.
     pub(crate) fn backlog(&self, next: u64) -> u64 {
-        // What is not acknowledged is never dropped, so counting what came and went is exact.
+        // What is not acknowledged goes by a trim only, so counting what came and went is exact.
         self.inherited + (next - self.created_at) - self.begun
     }
 

@@ -30,8 +30,8 @@
 //! `memory:` connects to a broker that nobody else has. `memory://NAME` connects to the process's
 //! broker of that name (upper and lower case are one), which is created by the first that asks and
 //! kept, with its messages, until the process ends. A [`Broker`] of one's own is better in tests:
-//! it goes when it is dropped, and it has the hooks [`inject`](Broker::inject) and
-//! [`cut`](Broker::cut).
+//! it goes when it is dropped, and it has the hooks [`inject`](Broker::inject),
+//! [`cut`](Broker::cut) and [`trim`](Broker::trim).
 //!
 //! | option | default | means |
 //! |---|---|---|

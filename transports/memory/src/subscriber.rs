@@ -82,6 +82,8 @@ impl MemorySubscriber {
                 group.join(self.who().epoch, seat(&self.link, &self.to));
                 self.link.counters.reconnects.add(1);
             }
+            let trimmed = usize::try_from(group.take_trimmed()).unwrap_or(usize::MAX);
+            self.link.counters.lost_by_trim.add(trimmed);
             log.take(self.who(), max, Instant::now()).ok_or_else(gone)
         })
     }

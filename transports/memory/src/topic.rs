@@ -122,6 +122,17 @@ impl Log {
         self.wake_all();
     }
 
+    /// Removes all messages, whoever waits for them.
+    pub(crate) fn trim(&mut self) {
+        self.entries.clear();
+        self.done.clear();
+        self.bytes = 0;
+        for group in self.groups.values_mut() {
+            group.trim(self.next);
+        }
+        self.wake_all();
+    }
+
     /// The id that the next message gets.
     pub(crate) fn next(&self) -> u64 {
         self.next

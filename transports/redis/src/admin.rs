@@ -114,7 +114,8 @@ impl Shared {
         };
         let backlog = match (unread.is_empty(), info.lag) {
             (true, _) => Figure::Exact(0),
-            // Deleting entries confuses the server's own count, so it is checked where that is cheap.
+            // Deleting entries confuses the server's own count, so it is checked where that is
+            // cheap.
             (false, lag) => self.count_unread(topic, info.last_read, lag).await?,
         };
         Ok(GroupStatus {

@@ -363,6 +363,10 @@ impl RedisSubscriber {
                 Verb::Ack | Verb::AckAndDelete | Verb::Release => table.forget(done),
             }
             table.forget_stale(&gone);
+            if found.surely_ours && !gone.is_empty() {
+                // They were taken from us behind our back, so what waits may be gone as well.
+                table.distrust_ready();
+            }
         }
         match verb {
             Verb::Ack | Verb::AckAndDelete => counters.acked.add(count),

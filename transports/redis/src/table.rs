@@ -100,8 +100,8 @@ impl Table {
     }
 
     /// Takes what came again. It replaces the hand-over before, whose receipt is stale from now on,
-    /// unless that was settled or extended in the meantime. Says whether any was settled: a released
-    /// one may be ours again all the same.
+    /// unless that was settled or extended in the meantime. Says whether any was settled: a
+    /// released one may be ours again all the same.
     pub(crate) fn take_again(&mut self, mut entries: Vec<Ready>) -> bool {
         let settled = self.settled.take().unwrap_or_default();
         if entries.is_empty() {
@@ -131,6 +131,14 @@ impl Table {
             .filter(|ready| ready.lease_until <= now + lease / 2)
             .map(|ready| ready.id)
             .collect()
+    }
+
+    /// Has all that waits looked after before it is handed out.
+    pub(crate) fn distrust_ready(&mut self) {
+        let now = Instant::now();
+        for ready in &mut self.ready {
+            ready.lease_until = ready.lease_until.min(now);
+        }
     }
 
     /// After those were looked after: begins their leases, drops those that are not ours any more.

@@ -130,7 +130,8 @@ proptest! {
         for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
             prop_assert_eq!(problem(&text), None);
             let cut = cut.index(text.len());
-            let theirs = serde_json::from_slice::<serde_json::Value>(&text.as_bytes()[..cut]).is_ok();
+            let cut_off = &text.as_bytes()[..cut];
+            let theirs = serde_json::from_slice::<serde_json::Value>(cut_off).is_ok();
             prop_assert_eq!(problem(&text.as_bytes()[..cut]).is_none(), theirs);
         }
     }

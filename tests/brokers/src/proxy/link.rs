@@ -201,9 +201,10 @@ impl<'a> Pump<'a> {
                 Next::Time(time) => (Some(time), false),
                 Next::Room => (None, true),
             };
+            let reads = self.ended.is_none() && self.queued < QUEUE_MAX;
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| Closed)?,
-                ready = self.from.readable(), if self.ended.is_none() && self.queued < QUEUE_MAX => {
+                ready = self.from.readable(), if reads => {
                     let read = ready.and_then(|()| self.from.try_read(&mut buffer));
                     self.take(read, &buffer)?;
                 }

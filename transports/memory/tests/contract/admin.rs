@@ -170,3 +170,25 @@ async fn counts_are_a_connections_own() {
     assert_eq!((stats.published, stats.delivered), (0, 3));
     assert_eq!((stats.acked, stats.released, stats.stale), (1, 2, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_trim_takes_is_counted_as_lost_and_nothing_else_is() {
+    let broker = Broker::new();
+    let transport = broker.connect();
+    let member = member(&transport, "g").await;
+    publish(&transport, &["1", "2", "3", "4"]).await;
+    let got = receipts(&take(&member, 3).await);
+    ack(&member, &got[..1]).await;
+    broker.trim(&topic());
+    assert_eq!(figures(&transport, "g").await, (0, 0, 1));
+    assert_eq!(member.ack(&got[1..]).await.unwrap(), stale(&got[1..]));
+    assert!(take(&member, 9).await.is_empty());
+    assert_eq!(transport.stats().lost_by_trim, 3);
+
+    publish(&transport, &["5"]).await;
+    assert_eq!(figures(&transport, "g").await, (1, 0, 1));
+    let five = take(&member, 9).await;
+    assert_eq!((bodies(&five), attempts(&five)), (vec!["5"], vec![1]));
+    ack(&member, &receipts(&five)).await;
+    assert_eq!(transport.stats().lost_by_trim, 3);
+}
