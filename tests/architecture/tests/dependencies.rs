@@ -19,7 +19,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["potluck-core", "potluck-memory", "potluck-redis"],
     ),
     ("potluck-conformance", &["potluck-core"]),
-    ("potluck-cli", &["potluck", "potluck-schema"]),
+    (
+        "potluck-cli",
+        &["potluck", "potluck-conformance", "potluck-schema"],
+    ),
 ];
 const FREE: &[&str] = &[
     "potluck-architecture",

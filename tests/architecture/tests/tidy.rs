@@ -97,7 +97,8 @@ fn no_path_of_one_machine_is_written_down() {
 #[test]
 fn manifests_take_versions_from_the_root() {
     for (name, text) in files("Cargo.toml") {
-        if name == "Cargo.toml" {
+        // The root itself, and the crate that stands for one elsewhere.
+        if name == "Cargo.toml" || name.starts_with("tests/conformance/outside/") {
             continue;
         }
         assert!(
