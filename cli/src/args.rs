@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use verbs::{
-    Consume, Declare, Doctor, Form, Layout, Publish, Show, StartAt, Status, Tail,
+    Conformance, Consume, Declare, Doctor, Form, Layout, Publish, ReportAs, Show, StartAt, Status,
+    Tail,
 };
 
 /// Events over Redis Streams, RabbitMQ, Kafka or memory, with one contract.
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Declare(Declare),
     Status(Status),
     Doctor(Doctor),
+    Conformance(Conformance),
     Validate(Validate),
     #[command(subcommand)]
     Schema(Schema),

@@ -1,6 +1,7 @@
 //! Which command runs?
 
 mod completions;
+mod conformance;
 mod consume;
 mod declare;
 mod demo;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: &Cli) -> Run {
         Command::Declare(args) => declare::run(args, &cli.global, talk),
         Command::Status(args) => status::run(args, &cli.global, talk),
         Command::Doctor(args) => doctor::run(args, &cli.global, talk),
+        Command::Conformance(args) => conformance::run(args, &cli.global, talk),
         Command::Validate(args) => validate::run(args, talk),
         Command::Schema(command) => schema::run(command, talk),
         Command::Completions(args) => completions::run(args),

@@ -64,6 +64,17 @@ fn needed(global: &Global, talk: Talk) -> Result<Address, Stop> {
     })
 }
 
+/// The broker of a command that also takes it as an argument.
+pub(crate) fn chosen(url: Option<&str>, global: &Global, talk: Talk) -> Result<Address, Stop> {
+    match url {
+        Some(url) => Ok(Address {
+            url: url.to_owned(),
+            from: "the command line".to_owned(),
+        }),
+        None => needed(global, talk),
+    }
+}
+
 fn url_in(file: &Path) -> Result<String, Stop> {
     let bad = |text: String| Stop::failed(Exit::BadConfig, text);
     let text = files::read(file, URL_FILE_MAX).map_err(bad)?;

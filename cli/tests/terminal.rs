@@ -135,6 +135,19 @@ fn doctor_is_for_people_on_a_terminal() {
     );
 }
 
+#[cfg(feature = "memory")]
+#[test]
+fn conformance_shows_its_progress_on_a_terminal() {
+    let args = ["conformance", "memory:", "--filter", "roundtrip"];
+    let progress = |args: &[&str]| {
+        let shown = Terminal::new(80).show(command(args).env("TERM", "xterm"));
+        assert!(shown.contains("\"outcome\":\"passed\""), "{shown}");
+        shown.contains("/3 ")
+    };
+    assert!(progress(&args));
+    assert!(!progress(&[&args[..], &["--quiet"]].concat()));
+}
+
 #[test]
 fn schema_diff_is_for_people_on_a_terminal() {
     let dir = tempfile::tempdir().unwrap();

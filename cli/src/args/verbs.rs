@@ -219,3 +219,44 @@ fn rule(error: Error) -> String {
     };
     rule.trim_start_matches(": ").to_owned()
 }
+
+/// Ask a broker whether it keeps the promises of the contract
+///
+/// Runs the conformance suite. It is safe on a broker that is in use: it works in topics named
+/// conformance-… and deletes those that it made, also after a failure.
+///
+/// The report goes to standard output: the broker and its version, the seed, what the transport
+/// claims, and for each case its name, promise, outcome (passed, failed or not_run), reason and
+/// time. Cases that have to break connections or the broker are not run here. Exits with 0 when all
+/// held, with 1 when some did not, with 69 when there is no broker.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  potluck conformance redis://localhost:6379 --report markdown")]
+pub(crate) struct Conformance {
+    // Not `url`, which is the name of the option of every command and would hide it.
+    /// The broker; without it as for every command
+    #[arg(value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Run only cases whose names contain this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// List the cases and their promises, and run none
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How to write the report
+    #[arg(long, value_enum, default_value_t = ReportAs::Json, value_name = "FORM")]
+    pub(crate) report: ReportAs,
+    /// Make the random choices of the run that had this seed
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportAs {
+    /// One JSON object
+    Json,
+    /// JUnit's XML, for continuous integration
+    Junit,
+    /// Tables, for people
+    Markdown,
+}

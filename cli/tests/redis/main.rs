@@ -7,6 +7,7 @@
 mod common;
 
 mod awkward;
+mod conformance;
 mod consuming;
 mod failures;
 mod interrupted;
