@@ -11,6 +11,7 @@ use crate::args::{Conformance, Global, ReportAs};
 use crate::connect::{self, Address};
 use crate::exit::{Exit, Run, Stop};
 use crate::output::{self, Talk};
+use crate::signals::Stopping;
 
 pub(crate) fn run(args: &Conformance, global: &Global, talk: Talk) -> Run {
     let options = Options {
@@ -38,7 +39,15 @@ pub(crate) fn run(args: &Conformance, global: &Global, talk: Talk) -> Run {
             progress.suspend(say);
         }
     };
-    let report = connect::block_on(async { Ok(run_suite(&target, &options, done).await?) });
+    let report = connect::block_on(async {
+        let (mut stopping, halt) = (Stopping::listen(talk)?, options.halt.clone());
+        // Cases under way clean up after themselves before they end.
+        tokio::spawn(async move {
+            stopping.asked().await;
+            halt.halt();
+        });
+        Ok(run_suite(&target, &options, done).await?)
+    });
     progress.finish_and_clear();
     let report = report?;
     write(&report, args.report)?;
@@ -51,7 +60,12 @@ pub(crate) fn run(args: &Conformance, global: &Global, talk: Talk) -> Run {
         "{passed} held, {failed} did not, {not_run} not run; seed {}",
         report.seed
     ));
-    Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+    let stopped = options.halt.is_halted();
+    Ok(if failed == 0 && !stopped {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }
 
 /// The broker. In a report it has the URL's name without a secret.

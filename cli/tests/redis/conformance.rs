@@ -233,3 +233,18 @@ fn where_nothing_listens_no_case_is_run() {
     assert!(ran.stderr.contains("option=leese"), "{ran:?}");
     assert!(!format!("{ran:?}").contains("canary"), "{ran:?}");
 }
+
+#[test]
+fn an_interrupted_run_leaves_no_key() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut running = Running::start(server.command(&["conformance"]).stdout(Stdio::null()));
+    let keys = || server.cli(&["KEYS", "*"]).items().map_or(0, <[_]>::len);
+    wait("cases are under way", || keys() > 0);
+    running.signal(rustix::process::Signal::INT);
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
+    assert_eq!(keys(), 0);
+}

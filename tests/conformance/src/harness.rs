@@ -9,7 +9,7 @@ use potluck_core::{Result, Transport};
 
 use crate::cases;
 use crate::report::Outcome;
-use crate::run::run_case;
+use crate::run::{Options, run_case};
 use crate::target::Target;
 
 /// The whole of an author's test:
@@ -58,17 +58,23 @@ pub fn main_with(target: Target) -> ExitCode {
     let runtime = Arc::new(runtime);
     // Readers are ordinary cases, a writer is one that breaks the target for all.
     let quiet = Arc::new(tokio::sync::RwLock::new(()));
+    let options = Options {
+        seed,
+        full,
+        ..Options::default()
+    };
     let trial = |case: &'static crate::Case| {
         let (target, runtime, quiet) = (target.clone(), runtime.clone(), quiet.clone());
+        let options = options.clone();
         let offered = case.needs.is_none_or(|hook| target.offers(hook));
         let test = move || {
             let report = runtime.block_on(async {
                 if case.needs.is_some() {
                     let _alone = quiet.write().await;
-                    run_case(&target, case, seed, full).await
+                    run_case(&target, case, &options).await
                 } else {
                     let _together = quiet.read().await;
-                    run_case(&target, case, seed, full).await
+                    run_case(&target, case, &options).await
                 }
             });
             match report.outcome {

@@ -46,5 +46,5 @@ pub use context::Context;
 pub use harness::{main, main_with};
 pub use ledger::{Counts, Ledger};
 pub use report::{CaseReport, Outcome, Report};
-pub use run::{Options, run};
+pub use run::{Halt, Options, run};
 pub use target::{Faults, Target};

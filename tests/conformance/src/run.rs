@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use potluck_core::Result;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::case::{Broken, Case, Verdict};
@@ -29,6 +30,37 @@ pub struct Options {
     pub parallel: usize,
     /// Long cases at full length.
     pub full: bool,
+    /// Ends the run early.
+    pub halt: Halt,
+}
+
+/// A way to end a run early: cases under way are given up and cleaned up after, others are not
+/// begun. All of them are reported as not run.
+#[derive(Clone, Debug)]
+pub struct Halt(Arc<watch::Sender<bool>>);
+
+impl Default for Halt {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Halt {
+    /// Ends the run that has this in its [`Options`].
+    pub fn halt(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether the run was ended.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn halted(&self) {
+        // The sender is ours, so waiting cannot fail while we are borrowed.
+        let _ = self.0.subscribe().wait_for(|halted| *halted).await;
+    }
 }
 
 impl Default for Options {
@@ -38,6 +70,7 @@ impl Default for Options {
             seed: fastrand::u64(..),
             parallel: 8,
             full: false,
+            halt: Halt::default(),
         }
     }
 }
@@ -71,7 +104,7 @@ pub async fn run(target: &Target, options: &Options, done: impl Fn(&CaseReport))
         .partition(|case| case.needs.is_some());
     let done = &done;
     let one = |case: &'static Case| async move {
-        let report = run_case(target, case, options.seed, options.full).await;
+        let report = run_case(target, case, options).await;
         done(&report);
         report
     };
@@ -98,8 +131,7 @@ pub async fn run(target: &Target, options: &Options, done: impl Fn(&CaseReport))
 pub(crate) async fn run_case(
     target: &Target,
     case: &'static Case,
-    seed: u64,
-    full: bool,
+    options: &Options,
 ) -> CaseReport {
     let started = Instant::now();
     let report = |outcome, reason| CaseReport {
@@ -116,20 +148,36 @@ pub(crate) async fn run_case(
             Some(format!("the target does not offer `{hook:?}`")),
         );
     }
-    match judge(target, case, seed, full).await {
+    let verdict = judge(target, case, options).await;
+    if options.halt.is_halted() {
+        return report(Outcome::NotRun, Some("the run was ended".to_owned()));
+    }
+    match verdict {
         Ok(()) => report(Outcome::Passed, None),
-        Err(Broken(reason)) => report(Outcome::Failed, Some(format!("{reason} (seed {seed})"))),
+        Err(Broken(reason)) => {
+            let seed = options.seed;
+            report(Outcome::Failed, Some(format!("{reason} (seed {seed})")))
+        }
     }
 }
 
-async fn judge(target: &Target, case: &'static Case, seed: u64, full: bool) -> Verdict {
+async fn judge(target: &Target, case: &'static Case, options: &Options) -> Verdict {
+    if options.halt.is_halted() {
+        return Ok(());
+    }
     // Short, because a broker's limits on names are spent by what is derived from them.
     let run = &uuid::Uuid::new_v4().simple().to_string()[..12];
     let prefix = format!("conformance-{run}-{}", case.name);
+    let (seed, full) = (options.seed, options.full);
     let context = Arc::new(Context::open(target, prefix, seed, full).await?);
     let running = AssertUnwindSafe((case.run)(&context)).catch_unwind();
     let budget = if full { case.budget * 10 } else { case.budget };
-    let verdict = match timeout(budget, running).await {
+    let judged = tokio::select! {
+        biased;
+        () = options.halt.halted() => Ok(Ok(Ok(()))),
+        judged = timeout(budget, running) => judged,
+    };
+    let verdict = match judged {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(_)) => Err(Broken("the transport or the case panicked".to_owned())),
         Err(_) => Err(Broken(format!("not over after {budget:?}"))),

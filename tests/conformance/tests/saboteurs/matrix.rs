@@ -138,6 +138,7 @@ pub(crate) fn judge(sabotage: Sabotage) -> Report {
         seed: SEED,
         parallel: 1,
         full: false,
+        ..Options::default()
     };
     let target = World::new(sabotage).target(&sabotage.name());
     runtime.block_on(run(&target, &options, |_| {})).unwrap()
