@@ -3,54 +3,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // tests
 
+mod target;
+
 use std::process::ExitCode;
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use potluck_brokers::proxy::Proxy;
-use potluck_brokers::redis::{Persistence, RedisOptions, RedisServer};
-use potluck_conformance::{Faults, Hook, Target};
-use potluck_core::Topic;
-
-/// A server and the way to it.
-struct Behind {
-    server: RedisServer,
-    proxy: Proxy,
-}
-
-#[async_trait]
-impl Faults for Behind {
-    fn offers(&self, _: Hook) -> bool {
-        true
-    }
-
-    async fn cut(&self) {
-        self.proxy.cut();
-    }
-
-    async fn freeze(&self) {
-        self.proxy.freeze_existing();
-    }
-
-    async fn restart(&self) {
-        self.server.kill().await.expect("the server ends");
-        self.server
-            .restart()
-            .await
-            .expect("the server starts again");
-    }
-
-    async fn inject(&self, topic: &Topic, bytes: Bytes) {
-        let entry: [&[u8]; 5] = [b"XADD", topic.as_str().as_bytes(), b"*", b"\xff\n", &bytes];
-        self.server.cli(&entry).await.expect("the entry is added");
-    }
-
-    async fn trim(&self, topic: &Topic) {
-        let trim = ["XTRIM", topic.as_str(), "MAXLEN", "0"];
-        self.server.cli(&trim).await.expect("the stream is trimmed");
-    }
-}
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -58,32 +13,15 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime starts");
-    let started = runtime.block_on(async {
-        let options = RedisOptions::default().persistence(Persistence::AofAlways);
-        let server = RedisServer::start(options).await?;
-        let proxy = Proxy::start(server.addr()).await?;
-        Ok::<_, potluck_brokers::BrokerError>(Behind { server, proxy })
-    });
-    let behind = match started {
-        Ok(behind) => Arc::new(behind),
+    match runtime.block_on(target::target()) {
+        Ok(target) => potluck_conformance::main_with(target),
         Err(error) if std::env::var_os("CONFORMANCE_REQUIRED").is_none() => {
             println!("skipped: conformance of redis: {error}");
-            return ExitCode::SUCCESS;
+            ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("error: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    let url = format!("redis://127.0.0.1:{}", behind.proxy.port());
-    let connect = move || {
-        let url = url.clone();
-        async move { potluck_redis::connect(&url) }
-    };
-    // Nobody listens on the port that is reserved for that.
-    let nowhere = || async { potluck_redis::connect("redis://127.0.0.1:9?timeout=1s") };
-    let target = Target::new("redis", connect)
-        .with_faults(behind)
-        .with_nowhere(nowhere);
-    potluck_conformance::main_with(target)
+    }
 }

@@ -1,4 +1,5 @@
-//! What the report is about: a broker in this process, and a real server behind a proxy.
+//! A real server behind a proxy as the suite's target: for the transport's test, and for the
+//! documents of the suite.
 
 use std::sync::Arc;
 
@@ -7,51 +8,9 @@ use bytes::Bytes;
 use potluck_brokers::proxy::Proxy;
 use potluck_brokers::redis::{Persistence, RedisOptions, RedisServer};
 use potluck_conformance::{Faults, Hook, Target};
-use potluck_core::{Defect, Headers, Message, Topic};
-use potluck_memory::Broker;
+use potluck_core::Topic;
 
-struct InProcess(Broker);
-
-#[async_trait]
-impl Faults for InProcess {
-    fn offers(&self, hook: Hook) -> bool {
-        hook != Hook::Freeze
-    }
-
-    async fn cut(&self) {
-        self.0.cut();
-    }
-
-    async fn freeze(&self) {}
-
-    async fn restart(&self) {
-        self.0.cut();
-    }
-
-    async fn inject(&self, topic: &Topic, bytes: Bytes) {
-        let mut headers = Headers::new();
-        headers.set("foreign", bytes);
-        let record = Message::received(Bytes::new(), headers, None);
-        self.0
-            .inject(topic, &record, Some(Defect::NoBody))
-            .expect("there is room");
-    }
-
-    async fn trim(&self, topic: &Topic) {
-        self.0.trim(topic);
-    }
-}
-
-pub(crate) fn memory() -> Target {
-    let broker = Broker::new();
-    let faults = Arc::new(InProcess(broker.clone()));
-    let connect = move || {
-        let broker = broker.clone();
-        async move { Ok(broker.connect()) }
-    };
-    Target::new("memory", connect).with_faults(faults)
-}
-
+/// A server and the way to it.
 struct Behind {
     server: RedisServer,
     proxy: Proxy,
@@ -90,21 +49,19 @@ impl Faults for Behind {
     }
 }
 
-pub(crate) async fn redis() -> Target {
+/// A target of its own, with what can be broken. It ends with the runtime that it is made in.
+pub(crate) async fn target() -> potluck_brokers::Result<Target> {
     let options = RedisOptions::default().persistence(Persistence::AofAlways);
-    let server = RedisServer::start(options)
-        .await
-        .expect("a server to report on");
-    let proxy = Proxy::start(server.addr())
-        .await
-        .expect("a proxy before it");
+    let server = RedisServer::start(options).await?;
+    let proxy = Proxy::start(server.addr()).await?;
     let url = format!("redis://127.0.0.1:{}", proxy.port());
     let connect = move || {
         let url = url.clone();
         async move { potluck_redis::connect(&url) }
     };
+    // Nobody listens on the port that is reserved for that.
     let nowhere = || async { potluck_redis::connect("redis://127.0.0.1:9?timeout=1s") };
-    Target::new("redis", connect)
+    Ok(Target::new("redis", connect)
         .with_faults(Arc::new(Behind { server, proxy }))
-        .with_nowhere(nowhere)
+        .with_nowhere(nowhere))
 }
