@@ -211,6 +211,12 @@ pub trait Subscriber: std::fmt::Debug + Send + Sync + 'static {
     /// As [`ack`](Self::ack).
     async fn release(&self, receipts: &[Receipt]) -> Result<Settled>;
 
+    /// How long this member may sit on a delivery before another may take it: `Some` where
+    /// [`Capabilities::redelivery`] is after a lease, `None` where nothing expires. Constant for
+    /// the subscriber's life. The transport's URL may have set it, so whoever keeps leases asks
+    /// here, and [extends](Self::extend) well before it is over.
+    fn lease(&self) -> Option<Duration>;
+
     /// Begins the leases of these deliveries anew. Where nothing expires it only names the stale.
     ///
     /// # Errors

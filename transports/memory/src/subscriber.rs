@@ -101,8 +101,11 @@ impl MemorySubscriber {
 }
 
 fn seat(link: &Link, to: &Subscription) -> Seat {
-    let lease = to.lease.unwrap_or(LEASE_DEFAULT);
-    Seat::new(link.number, lease, to.max_held.get())
+    Seat::new(link.number, lease(to), to.max_held.get())
+}
+
+fn lease(to: &Subscription) -> Duration {
+    to.lease.unwrap_or(LEASE_DEFAULT)
 }
 
 #[async_trait]
@@ -145,6 +148,10 @@ impl Subscriber for MemorySubscriber {
         self.link.counters.released.add(receipts.len() - stale);
         self.link.counters.stale.add(stale);
         Ok(settled)
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(lease(&self.to))
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Settled> {

@@ -452,6 +452,10 @@ impl Subscriber for RedisSubscriber {
         self.settle("release", Verb::Release, receipts).await
     }
 
+    fn lease(&self) -> Option<Duration> {
+        Some(self.lease)
+    }
+
     async fn extend(&self, receipts: &[Receipt]) -> Result<Settled> {
         self.settle("extend", Verb::Extend, receipts).await
     }

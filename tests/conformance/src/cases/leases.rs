@@ -141,6 +141,11 @@ async fn extend_keeps_lease(context: &Context) -> Verdict {
     let (kept, left, done) = (&all[..1], &all[1..2], &all[2..]);
     first.ack(done).await?;
     let leased = context.claims().redelivery == Redelivery::AfterLease;
+    let (told, claimed) = (first.subscriber.lease(), leased.then_some(LEASE));
+    holds!(
+        told == claimed,
+        "the member says that its lease is {told:?}, where {claimed:?} is claimed and asked for"
+    );
     let deadline = Instant::now() + context.redelivered_within(LEASE);
     let settled = first
         .subscriber

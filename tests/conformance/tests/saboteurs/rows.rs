@@ -173,6 +173,8 @@ pub(crate) const ROWS: &[Row] = &[
         "`XCLAIM … 0 id JUSTID` as a heartbeat; redis #13956"),
     row(LeaseCutShort, "extend_keeps_lease",
         "a lease lasts a tenth of what was asked for", "seconds taken for milliseconds"),
+    row(LeaseUntold, "extend_keeps_lease",
+        "leases end, and the member says that nothing does", "runtimes that must guess a lease"),
     // Leaving.
     row(CloseLoses, "close_gives_back",
         "closing acknowledges what is held", "commit on close"),

@@ -73,6 +73,7 @@ pub(crate) enum Sabotage {
     ExtendDoesNothing,
     ExtendAnswersOk,
     ExtendSteals,
+    LeaseUntold,
     LeaseCutShort,
     // Leaving.
     CloseLoses,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use potluck_core::subscription::LEASE_DEFAULT;
 use potluck_core::{
     Delivery, ErrorKind, Headers, Message, Receipt, Result, Settled, Subscriber, Subscription,
 };
@@ -373,6 +374,16 @@ impl Subscriber for BrokenSubscriber {
         self.settle_release(receipts).await
     }
 
+    fn lease(&self) -> Option<Duration> {
+        let lease = self.to.lease.unwrap_or(LEASE_DEFAULT);
+        match self.link.world.sabotage() {
+            Sabotage::LeaseUntold => None,
+            // It is told as it was asked for.
+            Sabotage::LeaseCutShort => Some(lease * 10),
+            _ => Some(lease),
+        }
+    }
+
     async fn extend(&self, receipts: &[Receipt]) -> Result<Settled> {
         self.settle_extend(receipts).await
     }
@@ -403,9 +414,7 @@ impl Drop for BrokenSubscriber {
             return;
         };
         let (link, to) = (self.link.clone(), self.to.clone());
-        let lease = to
-            .lease
-            .unwrap_or(potluck_core::subscription::LEASE_DEFAULT);
+        let lease = to.lease.unwrap_or(LEASE_DEFAULT);
         tokio::spawn(async move {
             loop {
                 sleep(lease / 3).await;
