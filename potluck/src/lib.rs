@@ -1,39 +1,42 @@
 //! Events over Redis Streams, RabbitMQ, Kafka or memory, with one contract for all of them.
 //!
-//! A URL picks the transport, an [`envelope`] gives events their form, and the traits of
-//! [`transport`] carry them. This publishes one event and consumes it, in memory:
+//! A URL picks the transport, an [`envelope`] gives events their form, a [`Bus`] publishes them, and a
+//! [`Consumer`] runs handlers over a group. This publishes one event and handles it, in memory:
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::num::NonZeroUsize;
 //! use std::time::Duration;
 //!
-//! use potluck::envelope::{FreeFood, FreeFoodEvent, Received, Text};
-//! use potluck::{Group, Subscription, Topic};
+//! use potluck::envelope::{FreeFood, FreeFoodEvent, Text};
+//! use potluck::{Context, Failure, Group, Topic};
 //!
-//! let transport = potluck::connect("memory:")?;
-//! let topic = Topic::new("events.free-food")?;
-//! let to = Subscription::new(topic.clone(), Group::new("mailer")?);
-//! let mailer = transport.subscriber(&to).await?;
+//! async fn mail(event: FreeFoodEvent, _: Context) -> Result<(), Failure> {
+//!     println!("{}", event.body.title);
+//!     Ok(())
+//! }
+//!
+//! let bus = potluck::bus("memory:")?;
+//! let (topic, mailer) = (Topic::new("events.free-food")?, Group::new("mailer")?);
+//! let consumer = bus.consumer(&topic, &mailer).on(mail).start().await?;
 //!
 //! let event = FreeFoodEvent::builder(FreeFood::new(Text::new("Free Pizza Night")?)).build();
-//! let publisher = transport.publisher().await?;
-//! publisher.publish(&topic, &[event.to_message()?], Duration::from_secs(10)).await?;
+//! bus.publish(&topic, &event).await?;
+//! # while consumer.stats().events_processed == 0 {
+//! #     tokio::task::yield_now().await;
+//! # }
 //!
-//! for delivery in mailer.receive(NonZeroUsize::MIN, Duration::from_secs(1)).await? {
-//!     let received = Received::<FreeFood>::parse(delivery.message.body().clone())?;
-//!     assert_eq!(&*received.body.title, "Free Pizza Night");
-//!     let settled = mailer.ack(&[delivery.receipt]).await?;
-//!     assert!(settled.stale.is_empty());
-//! }
-//! # transport.close().await?;
+//! consumer.stop(Duration::from_secs(5)).await?;
+//! bus.close().await?;
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "memory"))]
 //! # fn main() {}
 //! ```
+//!
+//! Below the bus is the driver contract of [`transport`], for those who settle by hand or write a
+//! transport: [`connect`] opens it alone.
 //!
 //! # Features
 //!
@@ -56,6 +59,10 @@ pub use potluck_core::{
 pub use potluck_core::{
     capabilities, envelope, error, headers, message, name, publish, state, stats, subscription,
     transport, url,
+};
+pub use potluck_runtime::{
+    Bus, Consumer, ConsumerBuilder, ConsumerStats, Context, Failure, Health, Latency, OtherMajor,
+    Reason, RetryPolicy, Unhandled, copies,
 };
 
 /// Opens a connection, of the transport that serves a URL's scheme.
@@ -111,6 +118,21 @@ pub fn connect(url: &str) -> Result<Arc<dyn Transport>> {
             Err(refused(what, &scheme).with("schemes", schemes.join(", ")))
         }
     }
+}
+
+/// Opens a [`Bus`] to the broker of a URL: [`connect`], for applications.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// let bus = potluck::bus("memory://campus")?;
+/// # Ok::<(), potluck::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`connect`].
+pub fn bus(url: &str) -> Result<Bus> {
+    connect(url).map(Bus::new)
 }
 
 fn refused(what: &'static str, scheme: &str) -> Error {

@@ -11,14 +11,20 @@ use serde_json::Value;
 /// not exist; tests and benchmarks may depend on all.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("potluck-core", &[]),
+    ("potluck-runtime", &["potluck-core"]),
     ("potluck-memory", &["potluck-core"]),
     ("potluck-redis", &["potluck-core"]),
     ("potluck-schema", &["potluck-core"]),
     (
         "potluck",
-        &["potluck-core", "potluck-memory", "potluck-redis"],
+        &[
+            "potluck-core",
+            "potluck-memory",
+            "potluck-redis",
+            "potluck-runtime",
+        ],
     ),
-    ("potluck-conformance", &["potluck-core"]),
+    ("potluck-conformance", &["potluck-core", "potluck-runtime"]),
     (
         "potluck-cli",
         &["potluck", "potluck-conformance", "potluck-schema"],
