@@ -84,8 +84,8 @@ impl Engine {
             .await;
     }
 
-    /// One receive. When the consumer stops meanwhile, it is cut short, and what it had under way is
-    /// given back; then there is nothing to go on with.
+    /// One receive. When the consumer stops meanwhile, it is cut short, and what it had under way
+    /// is given back; then there is nothing to go on with.
     async fn receive_slice(
         &self,
         source: &Arc<Source>,
