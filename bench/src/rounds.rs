@@ -15,18 +15,43 @@ pub(crate) struct Sample {
     pub(crate) cpu: Option<f64>,
 }
 
-/// A line of a benchmark: contenders that do the same work. The first is the yardstick, the last
-/// is held to the target.
+/// A line of a benchmark: contenders that do the same work. The first is the yardstick.
 pub(crate) struct Line {
     pub(crate) name: &'static str,
     pub(crate) unit: &'static str,
+    pub(crate) contenders: Vec<Contender>,
+}
+
+/// Who does the work, and what that is to come to beside the yardstick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
     pub(crate) target: Option<Target>,
     /// The largest ratio of CPU per message, where it is measured.
     pub(crate) cpu_target: Option<f64>,
-    pub(crate) contenders: Vec<&'static str>,
 }
 
-/// What the last contender's figure is to be, as a ratio to the first's.
+impl Contender {
+    /// One that is held to nothing: the yardstick, or one that is shown beside it.
+    pub(crate) const fn free(name: &'static str) -> Self {
+        Self {
+            name,
+            target: None,
+            cpu_target: None,
+        }
+    }
+
+    /// One that is held to a ratio of figures, and of CPU per message.
+    pub(crate) const fn held(name: &'static str, target: Target, cpu: Option<f64>) -> Self {
+        Self {
+            name,
+            target: Some(target),
+            cpu_target: cpu,
+        }
+    }
+}
+
+/// What a contender's figure is to be, as a ratio to the yardstick's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     AtLeast(f64),
@@ -81,8 +106,9 @@ impl Report {
                 line.name, line.unit, "lowest–highest", "ratio", "CPU/100k", "ratio"
             );
             let yardstick = Spread::of(&samples[0]);
-            for (at, name) in line.contenders.iter().enumerate() {
-                let spread = Spread::of(&samples[at]);
+            for (contender, samples) in line.contenders.iter().zip(samples) {
+                let name = contender.name;
+                let spread = Spread::of(samples);
                 let ratio = spread.median / yardstick.median;
                 let range = format!("{:.0}–{:.0}", spread.lowest, spread.highest);
                 let cpu = spread
@@ -90,14 +116,10 @@ impl Report {
                     .map_or_else(String::new, |cpu| format!("{cpu:.3}"));
                 let cpu_ratio = spread.cpu.zip(yardstick.cpu).map(|(ours, raw)| ours / raw);
                 let shown = cpu_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-                let mut verdict = String::new();
-                if at + 1 == line.contenders.len() {
-                    verdict = line
-                        .target
-                        .map_or_else(String::new, |target| target.show(ratio));
-                    if let (Some(most), Some(ratio)) = (line.cpu_target, cpu_ratio) {
-                        verdict += &format!("; CPU {}", Target::AtMost(most).show(ratio));
-                    }
+                let target = contender.target;
+                let mut verdict = target.map_or_else(String::new, |target| target.show(ratio));
+                if let (Some(most), Some(ratio)) = (contender.cpu_target, cpu_ratio) {
+                    verdict += &format!("; CPU {}", Target::AtMost(most).show(ratio));
                 }
                 let row = format!(
                     "  {name:<40} {:>12.0} {range:>21} {ratio:>6.2} {cpu:>9} {shown:>6}  {verdict}",
@@ -116,22 +138,22 @@ impl Report {
     pub(crate) fn to_json(&self) -> Value {
         let lines = self.lines.iter().map(|(line, samples)| {
             let yardstick = Spread::of(&samples[0]);
-            let contenders = line.contenders.iter().zip(samples).map(|(name, samples)| {
+            let contenders = line.contenders.iter().zip(samples).map(|(contender, samples)| {
                 let spread = Spread::of(samples);
+                let target = contender.target.map(|target| match target {
+                    Target::AtLeast(least) => json!({ "at_least": least }),
+                    Target::AtMost(most) => json!({ "at_most": most }),
+                });
                 json!({
-                    "name": name, "median": spread.median, "lowest": spread.lowest,
+                    "name": contender.name, "target": target, "cpu_at_most": contender.cpu_target, "median": spread.median, "lowest": spread.lowest,
                     "highest": spread.highest, "ratio": spread.median / yardstick.median,
                     "cpu_seconds_per_100k": spread.cpu,
                     "cpu_ratio": spread.cpu.zip(yardstick.cpu).map(|(ours, raw)| ours / raw),
                 })
             });
-            let target = line.target.map(|target| match target {
-                Target::AtLeast(least) => json!({ "at_least": least }),
-                Target::AtMost(most) => json!({ "at_most": most }),
-            });
             json!({
-                "line": line.name, "unit": line.unit, "target": target,
-                "cpu_at_most": line.cpu_target, "contenders": contenders.collect::<Vec<_>>(),
+                "line": line.name, "unit": line.unit,
+                "contenders": contenders.collect::<Vec<_>>(),
             })
         });
         json!({ "lines": lines.collect::<Vec<_>>(), "notes": self.notes })

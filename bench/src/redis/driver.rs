@@ -11,7 +11,7 @@ use crate::process;
 use crate::rounds::{Result, Sample};
 
 impl Bench {
-    pub(super) async fn ours(&self, work: Work) -> Result<Sample> {
+    pub(super) async fn driver(&self, work: Work) -> Result<Sample> {
         let publisher = self.transport.publisher().await?;
         let topic = Topic::new(TOPIC)?;
         let count = work.messages();
