@@ -49,9 +49,14 @@ impl Message {
     /// A message with this body, no key and no headers. The body's size is checked when it is
     /// published, against the transport's limit.
     pub fn new(body: impl Into<Bytes>) -> Self {
+        Self::built(body.into(), Headers::new())
+    }
+
+    /// A message with headers that are known to be legal.
+    pub(crate) fn built(body: Bytes, headers: Headers) -> Self {
         Self {
-            body: body.into(),
-            headers: Headers::new(),
+            body,
+            headers,
             key: None,
             origin: Origin::Built,
         }

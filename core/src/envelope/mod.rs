@@ -41,10 +41,12 @@ pub use scan::DEPTH_MAX;
 pub use timestamp::Timestamp;
 pub use version::{SchemaVersion, Verdict, VersionWatch};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::headers::Headers;
 use crate::message::{BODY_MAX, Message};
 
 /// The longest event id that travels as the header `message-id`.
@@ -133,12 +135,20 @@ impl<B: EventBody> Envelope<B> {
     ///
     /// As [`to_json`](Self::to_json).
     pub fn to_message(&self) -> Result<Message> {
-        let mut message =
-            Message::new(self.to_json()?).with_header("content-type", "application/json")?;
+        // Legal and unique as they stand, so they need not be checked one by one.
+        let mut headers = Vec::with_capacity(2);
+        headers.push((
+            "content-type".into(),
+            Bytes::from_static(b"application/json"),
+        ));
         if self.event_id.len() <= MESSAGE_ID_MAX {
-            message = message.with_header("message-id", self.event_id.to_string())?;
+            let id = Bytes::copy_from_slice(self.event_id.as_bytes());
+            headers.push(("message-id".into(), id));
         }
-        Ok(message)
+        Ok(Message::built(
+            self.to_json()?.into(),
+            Headers::from_unique(headers),
+        ))
     }
 }
 
