@@ -1,5 +1,5 @@
-//! What do the Redis transport, and the runtime over it, cost beside raw redis-rs, on one server and
-//! in one run?
+//! What do the Redis transport and the runtime over it cost beside raw redis-rs, on one server, in
+//! one run?
 
 mod driver;
 mod raw;
