@@ -1,7 +1,7 @@
 //! Events over Redis Streams, RabbitMQ, Kafka or memory, with one contract for all of them.
 //!
-//! A URL picks the transport, an [`envelope`] gives events their form, a [`Bus`] publishes them, and a
-//! [`Consumer`] runs handlers over a group. This publishes one event and handles it, in memory:
+//! A URL picks the transport, an [`envelope`] gives events their form, a [`Bus`] publishes them,
+//! and a [`Consumer`] runs handlers over a group. This publishes one event and handles it:
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

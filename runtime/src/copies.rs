@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use potluck_core::envelope::{Payload, Timestamp};
 use potluck_core::headers::RESERVED_PREFIX;
+use potluck_core::message::BODY_MAX;
 use potluck_core::{Delivery, Headers, Message, Topic};
 
 use crate::dead_letter::Reason;
@@ -31,6 +32,14 @@ pub const FAILED_AT: &str = "potluck-failed-at";
 
 /// The most bytes of a failure's text in a header.
 const ERROR_MAX: usize = 1024;
+
+/// Where copies are of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    pub(crate) topic: &'a Topic,
+    /// The largest body that the transport carries.
+    pub(crate) max_message: usize,
+}
 
 /// What is known of a message's failures. Most have none.
 #[derive(Debug, Default)]
@@ -94,7 +103,7 @@ pub(crate) struct Copy {
 /// The copy for a retry lane: `retries` and `metadata.last_error` tell what has failed since the
 /// last copy, and every other byte of the payload is the same.
 pub(crate) fn for_lane(
-    topic: &Topic,
+    origin: Origin<'_>,
     delivery: &Delivery,
     payload: &Payload,
     history: &History,
@@ -104,9 +113,9 @@ pub(crate) fn for_lane(
     let due = due.and_then(|delay| Utc::now().checked_add_signed(delay));
     let due = due.and_then(|due| Timestamp::new(due).ok());
     let due = due.map_or_else(now, |due| due.to_string().into());
-    let ours = ours(topic, delivery, history, vec![(NOT_BEFORE, due)]);
+    let ours = ours(origin.topic, delivery, history, vec![(NOT_BEFORE, due)]);
     copy(
-        patched(payload, history),
+        patched(origin, payload, history),
         delivery,
         ours,
         history.last_error(),
@@ -116,25 +125,30 @@ pub(crate) fn for_lane(
 /// The copy for the dead-letter topic. An event that failed here is patched as for a lane; all else
 /// goes byte for byte as it came.
 pub(crate) fn for_dead_letters(
-    topic: &Topic,
+    origin: Origin<'_>,
     delivery: &Delivery,
     payload: Option<&Payload>,
     history: &History,
     (reason, error): (Reason, &str),
 ) -> Copy {
     let body = match payload {
-        Some(payload) if history.here > 0 => patched(payload, history),
+        Some(payload) if history.here > 0 => patched(origin, payload, history),
         _ => delivery.message.body().clone(),
     };
     let reason = Bytes::from_static(reason.as_str().as_bytes());
-    let ours = ours(topic, delivery, history, vec![(REASON, reason)]);
+    let ours = ours(origin.topic, delivery, history, vec![(REASON, reason)]);
     copy(body, delivery, ours, error)
 }
 
-fn patched(payload: &Payload, history: &History) -> Bytes {
-    // It was decoded, so it has what is patched; if not, as it came is better than not at all.
+/// The payload that tells of its failures. One that would then be over the limit, and so be refused
+/// when it comes again, stays as it came: what decides is in the headers.
+fn patched(origin: Origin<'_>, payload: &Payload, history: &History) -> Bytes {
+    let limit = origin.max_message.min(BODY_MAX);
     let patched = payload.after_failure(history.here, history.last_error());
-    patched.unwrap_or_else(|_| payload.bytes().clone())
+    patched
+        .ok()
+        .filter(|patched| patched.len() <= limit)
+        .unwrap_or_else(|| payload.bytes().clone())
 }
 
 /// The headers that every copy has.
@@ -218,6 +232,15 @@ mod tests {
         Delivery::new(message, MessageId::single(7), receipt, 1, 1 << 20)
     }
 
+    const EVENTS: &str = "events";
+
+    fn origin(topic: &Topic) -> Origin<'_> {
+        Origin {
+            topic,
+            max_message: BODY_MAX,
+        }
+    }
+
     fn text(message: &Message, name: &str) -> String {
         let value = message
             .headers()
@@ -228,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_second_copy_counts_on_and_remembers_where_it_came_from() {
-        let topic = Topic::new("events").unwrap();
+        let topic = Topic::new(EVENTS).unwrap();
         let body = r#"{"retries":0,"metadata":{}, "n":1.10}"#;
         let message = Message::new(body)
             .with_header("traceparent", "00-1-2-03")
@@ -239,7 +262,7 @@ mod tests {
         history.failed("no\nseats");
         history.failed("no seats");
         let delay = Duration::from_secs(10);
-        let lane = for_lane(&topic, &first, &payload, &history, delay).full;
+        let lane = for_lane(origin(&topic), &first, &payload, &history, delay).full;
         assert_eq!(
             lane.body(),
             r#"{"retries":2,"metadata":{"last_error":"no seats"}, "n":1.10}"#
@@ -259,7 +282,7 @@ mod tests {
             None,
         ));
         let why = (Reason::Exhausted, history.last_error());
-        let dead = for_dead_letters(&topic, &second, Some(&payload), &history, why);
+        let dead = for_dead_letters(origin(&topic), &second, Some(&payload), &history, why);
         assert_eq!(text(&dead.full, ATTEMPTS), "3");
         assert_eq!(text(&dead.full, REASON), "exhausted");
         assert_eq!(text(&dead.full, ORIGIN_ID), "7");
@@ -277,13 +300,36 @@ mod tests {
 
     #[test]
     fn what_was_never_handled_goes_byte_for_byte() {
-        let topic = Topic::new("events").unwrap();
+        let topic = Topic::new(EVENTS).unwrap();
         let body = "\u{feff}{ not json";
         let why = (Reason::Malformed, "not JSON");
         let history = History::default();
-        let dead = for_dead_letters(&topic, &delivery(Message::new(body)), None, &history, why);
+        let dead = for_dead_letters(
+            origin(&topic),
+            &delivery(Message::new(body)),
+            None,
+            &history,
+            why,
+        );
         assert_eq!(dead.full.body(), body);
         assert_eq!(text(&dead.full, ATTEMPTS), "0");
+    }
+
+    #[test]
+    fn what_would_grow_over_the_limit_stays_as_it_came() {
+        let topic = Topic::new(EVENTS).unwrap();
+        let body = r#"{"retries":0,"metadata":{}}"#;
+        let origin = Origin {
+            topic: &topic,
+            max_message: body.len() + 10,
+        };
+        let mut history = History::default();
+        history.failed("no seats");
+        let payload = Payload::check(body).unwrap();
+        let first = delivery(Message::new(body));
+        let lane = for_lane(origin, &first, &payload, &history, Duration::from_secs(10));
+        assert_eq!(lane.full.body(), body);
+        assert_eq!(text(&lane.full, ATTEMPTS), "1");
     }
 
     #[test]

@@ -349,8 +349,9 @@ impl Engine {
         *self.stopping.borrow()
     }
 
-    /// The consumer cannot go on.
+    /// The consumer cannot go on: nothing more is received, and whoever waits for its end hears why.
     pub(crate) fn fail(&self, error: Error) {
+        self.stopping.send_replace(true);
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert(error);

@@ -10,7 +10,7 @@ use potluck_core::envelope::{Payload, Timestamp};
 use potluck_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
-use crate::copies;
+use crate::copies::{self, Origin};
 use crate::dead_letter::Reason;
 use crate::dedup::Known;
 use crate::engine::{Engine, Gathered, Job, Next};
@@ -175,6 +175,13 @@ impl Engine {
         }
     }
 
+    fn origin(&self) -> Origin<'_> {
+        Origin {
+            topic: &self.identity.topic,
+            max_message: self.identity.bus.transport().capabilities().max_message,
+        }
+    }
+
     fn context(&self, job: &Job) -> Context {
         Context {
             consumer: self.identity.clone(),
@@ -247,8 +254,8 @@ impl Engine {
 
     /// Copies the event into a retry lane, then acknowledges it. Nobody waits for that.
     fn move_to_lane(self: &Arc<Self>, job: Job, payload: &Payload, delay: Duration) {
-        let (topic, item) = (&self.identity.topic, &job.item);
-        let copy = copies::for_lane(topic, &item.delivery, payload, &item.history, delay);
+        let (origin, item) = (self.origin(), &job.item);
+        let copy = copies::for_lane(origin, &item.delivery, payload, &item.history, delay);
         self.end_of_its_id(payload, false);
         self.free(job.key.as_ref());
         let engine = self.clone();
@@ -270,9 +277,9 @@ impl Engine {
         reason: Reason,
         error: String,
     ) {
-        let (topic, item) = (&self.identity.topic, &job.item);
+        let (origin, item) = (self.origin(), &job.item);
         let why = (reason, &*error);
-        let copy = copies::for_dead_letters(topic, &item.delivery, payload, &item.history, why);
+        let copy = copies::for_dead_letters(origin, &item.delivery, payload, &item.history, why);
         if let Some(payload) = payload {
             self.end_of_its_id(payload, false);
         }
