@@ -1,6 +1,6 @@
 //! What outlives a connection: the broker, its topics, and the brokers that have names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -84,7 +84,8 @@ pub struct Broker(Arc<Inner>);
 
 struct Inner {
     bounds: Bounds,
-    topics: Mutex<HashMap<Topic, Arc<TopicCell>>>,
+    /// By name, so that what concerns all of them happens in the same order each time.
+    topics: Mutex<BTreeMap<Topic, Arc<TopicCell>>>,
     /// Numbers connections and generations of members.
     numbers: AtomicU64,
 }
@@ -135,9 +136,7 @@ impl Broker {
     /// The topics that exist, by name.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic> {
-        let mut names: Vec<Topic> = lock(&self.0.topics).keys().cloned().collect();
-        names.sort_unstable();
-        names
+        lock(&self.0.topics).keys().cloned().collect()
     }
 
     /// Puts a record into a topic as a client outside of the contract would: nothing is checked
