@@ -125,6 +125,7 @@ impl Consumer {
             ended(&mut engine.take_copying()).await;
         };
         tokio::select! {
+            biased;
             () = finish => {}
             () = over => {}
         }

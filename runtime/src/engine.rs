@@ -69,7 +69,9 @@ pub(crate) struct Engine {
     work: Notify,
     /// There is another that falls due first.
     parked: Notify,
-    stopping: watch::Sender<bool>,
+    stopping: AtomicBool,
+    /// It stops from now on.
+    stopped: Notify,
     /// Why the consumer ends by itself.
     failed: watch::Sender<Option<Error>>,
     /// Writers of copies.
@@ -119,7 +121,8 @@ impl Engine {
             waiting: Mutex::new(waiting),
             work: Notify::new(),
             parked: Notify::new(),
-            stopping: watch::Sender::new(false),
+            stopping: AtomicBool::new(false),
+            stopped: Notify::new(),
             failed: watch::Sender::new(None),
             copying: Mutex::default(),
         }
@@ -310,7 +313,7 @@ impl Engine {
 
     /// From now on nothing new is begun. Returns what was not begun.
     pub(crate) fn stop(&self) -> Vec<Item> {
-        self.stopping.send_replace(true);
+        self.stopping.store(true, Relaxed);
         let mut waiting = self.waiting();
         waiting.stopping = true;
         let mut items = waiting.queue.drain();
@@ -332,26 +335,27 @@ impl Engine {
         );
         drop(waiting);
         self.work.notify_waiters();
+        self.stopped.notify_waiters();
         items
     }
 
     /// Waits until the consumer stops.
     pub(crate) async fn stopped(&self) {
-        // The sender is in `self`, so it ends with a stop only.
-        let _ = self
-            .stopping
-            .subscribe()
-            .wait_for(|stopping| *stopping)
-            .await;
+        // Before looking, so that no wake-up is missed between looking and waiting.
+        let news = self.stopped.notified();
+        if !self.is_stopping() {
+            news.await;
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.stopping.load(Relaxed)
     }
 
     /// The consumer cannot go on: nothing more is received, and whoever waits for its end hears why.
     pub(crate) fn fail(&self, error: Error) {
-        self.stopping.send_replace(true);
+        self.stopping.store(true, Relaxed);
+        self.stopped.notify_waiters();
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert(error);

@@ -131,8 +131,9 @@ impl Engine {
             tracing::error!(topic = %self.identity.topic, group = %self.identity.group, %error, "cannot receive; trying on");
         }
         tokio::select! {
-            () = sleep(backoff.pause()) => {}
+            biased;
             () = self.stopped() => {}
+            () = sleep(backoff.pause()) => {}
         }
         None
     }
