@@ -37,6 +37,7 @@ const FREE: &[&str] = &[
     "potluck-examples",
     "potluck-faults",
     "potluck-interop",
+    "potluck-scenarios",
 ];
 
 /// Crates that speak to a broker.
