@@ -35,6 +35,7 @@ pub(crate) fn check(run: &Run) -> Vec<String> {
     }
     wrong.extend(one_of_a_key_at_a_time(plan, &entries));
     wrong.extend(as_received(plan, &entries));
+    wrong.extend(not_ours(plan, &entries));
     if plan.exact {
         wrong.extend(first_tries_in_order(plan, &entries));
         wrong.extend(counted(run, &fates));
@@ -206,6 +207,36 @@ fn as_received(plan: &Plan, entries: &[Entry]) -> Vec<String> {
         let mut received = received.get(&whose).into_iter().flatten();
         if !begun.iter().all(|event| received.any(|one| one == event)) {
             wrong.push(format!("{whose:?}: begun out of order: {begun:?}"));
+        }
+    }
+    wrong
+}
+
+/// What is known to be another's by now is not begun. A try after a failure at once asks nobody, a
+/// slice may wait for its like, and a copy for the end of another.
+fn not_ours(plan: &Plan, entries: &[Entry]) -> Vec<String> {
+    let mut stale = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for entry in entries {
+        match entry {
+            Entry::Stale { life, event } => {
+                stale.insert((*life, *event));
+            }
+            Entry::Received { life, event } => {
+                stale.remove(&(*life, *event));
+            }
+            Entry::Began {
+                life,
+                event,
+                tries: 1,
+                ..
+            } if stale.contains(&(*life, *event)) => {
+                let planned = plan.events[*event];
+                if !planned.batch && !planned.twice && !plan.dedup {
+                    wrong.push(format!("{entry:?}: it is another's by now"));
+                }
+            }
+            _ => {}
         }
     }
     wrong

@@ -1,5 +1,6 @@
 //! A transport that fails as brokers and networks do, at every await.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -81,6 +82,7 @@ impl Transport for Faulty {
             is_lane: to.topic.is_derived(),
             life: self.life.clone(),
             handed_out: Mutex::default(),
+            last: Mutex::default(),
         }))
     }
     async fn declare(&self, to: &Subscription) -> Result<()> {
@@ -169,6 +171,8 @@ struct FaultySubscriber {
     life: Arc<Life>,
     /// What the broker has handed out and no receive has returned, because it was dropped.
     handed_out: Mutex<Vec<Delivery>>,
+    /// The last receipt of each event.
+    last: Mutex<BTreeMap<usize, Receipt>>,
 }
 
 impl FaultySubscriber {
@@ -204,10 +208,10 @@ impl Subscriber for FaultySubscriber {
                 let _ = self.inner.release(&[delivery.receipt]).await?;
             }
             if !self.is_lane {
-                self.life.log(Entry::Received {
-                    life: self.life.number,
-                    event: crate::events::number(&delivery.message),
-                });
+                let event = crate::events::number(&delivery.message);
+                self.last.lock().unwrap().insert(event, delivery.receipt);
+                let life = self.life.number;
+                self.life.log(Entry::Received { life, event });
             }
         }
         let all = deliveries.into_iter();
@@ -238,6 +242,14 @@ impl Subscriber for FaultySubscriber {
         self.life.fails(extend_fails, "extend")?;
         let settled = self.inner.extend(receipts).await?;
         self.life.after("extended").await?;
+        let last = self.last.lock().unwrap();
+        for (event, _) in last.iter().filter(|(_, one)| settled.stale.contains(one)) {
+            self.life.log(Entry::Stale {
+                life: self.life.number,
+                event: *event,
+            });
+        }
+        drop(last);
         Ok(settled)
     }
     async fn close(&self) -> Result<()> {

@@ -54,7 +54,7 @@ pub(crate) async fn run(plan: Plan) -> Run {
     let faults = tokio::spawn(fail(world.clone(), broker.clone()));
     let mut wrong = Vec::new();
     publish(&world, &direct).await;
-    if timeout(BOUND, settled(&direct)).await.is_err() {
+    if timeout(BOUND, settled(&world, &direct)).await.is_err() || world.is_endless() {
         let left = left(&direct).await;
         wrong.push(format!("not done within {BOUND:?}; unsettled: {left:?}"));
     }
@@ -208,11 +208,12 @@ async fn end(
 }
 
 /// Waits until the group has settled all.
-async fn settled(direct: &Arc<dyn Transport>) {
+async fn settled(world: &World, direct: &Arc<dyn Transport>) {
     while left(direct)
         .await
         .iter()
         .any(|(_, unsettled, _)| *unsettled > 0)
+        && !world.is_endless()
     {
         sleep(Duration::from_millis(500)).await;
     }

@@ -23,6 +23,11 @@ pub(crate) enum Entry {
         event: usize,
         id: u64,
     },
+    /// A consumer was told that what it holds is another's by now.
+    Stale {
+        life: u32,
+        event: usize,
+    },
     /// A consumer was handed a message of the topic.
     Received {
         life: u32,
@@ -121,6 +126,11 @@ impl World {
 
     pub(crate) fn entries(&self) -> Vec<(Duration, Entry)> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Whether so much has happened that there is no end to it.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.log.lock().unwrap().len() > 50_000
     }
 
     /// A number of the run's own.
