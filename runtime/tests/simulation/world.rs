@@ -130,7 +130,7 @@ impl World {
 
     /// Whether so much has happened that there is no end to it.
     pub(crate) fn is_endless(&self) -> bool {
-        self.log.lock().unwrap().len() > 50_000
+        self.log.lock().unwrap().len() > 10_000
     }
 
     /// A number of the run's own.
