@@ -16,6 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("potluck-redis", &["potluck-core"]),
     ("potluck-schema", &["potluck-core"]),
     (
+        "potluck-testkit",
+        &["potluck-core", "potluck-memory", "potluck-runtime"],
+    ),
+    (
         "potluck",
         &[
             "potluck-core",
