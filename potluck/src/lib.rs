@@ -61,8 +61,8 @@ pub use potluck_core::{
     transport, url,
 };
 pub use potluck_runtime::{
-    Bus, Consumer, ConsumerBuilder, ConsumerStats, Context, Failure, Health, Latency, OtherMajor,
-    Reason, RetryPolicy, Unhandled, copies,
+    Bus, Consumer, ConsumerBuilder, ConsumerStats, Context, EventProcessor, Failure, Health,
+    Latency, Monitor, OtherMajor, ProcessorStats, Reason, RetryPolicy, Unhandled, copies,
 };
 
 /// Opens a connection, of the transport that serves a URL's scheme.

@@ -23,7 +23,7 @@ use crate::retry::RetryPolicy;
 use crate::settings::Settings;
 use crate::shutdown;
 use crate::source::Source;
-use crate::stats::{ConsumerStats, Recorder};
+use crate::stats::ConsumerStats;
 
 /// The most deliveries that are held of one retry lane.
 const LANE_HELD_MAX: NonZeroUsize = NonZeroUsize::new(64).unwrap();
@@ -326,7 +326,7 @@ impl ConsumerBuilder {
         let consumer = tokio::select! {
             started = self.start() => started?,
             // It has read nothing yet, so there is nothing to drain.
-            () = signals.next() => return Ok(Recorder::start().snapshot(0)),
+            () = signals.next() => return Ok(ConsumerStats::default()),
         };
         tokio::select! {
             _ = consumer.ended() => {}
@@ -380,7 +380,7 @@ async fn patiently<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) ->
         match attempt().await {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "the broker is away; a consumer waits for it");
+                    tracing::error!(%error, "the broker is away; a consumer waits for it");
                 }
                 sleep(backoff.pause()).await;
             }

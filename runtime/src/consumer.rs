@@ -68,21 +68,13 @@ impl Consumer {
     /// How it is doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        let engine = &self.engine;
-        let mut outlets = engine.lanes.values().chain([&engine.dead_letters]);
-        let troubled = outlets.find(|outlet| outlet.is_troubled());
-        if let Some(error) = engine.failure() {
-            Health::Failed(error)
-        } else if let Some(outlet) = troubled {
-            Health::Degraded(format!("{} cannot be written", outlet.subscription().topic))
-        } else if engine.is_deaf() {
-            Health::Degraded("cannot receive".to_owned())
-        } else {
-            match engine.identity.bus.state() {
-                State::Ready => Health::Ready,
-                state => Health::Degraded(format!("the connection is {state}")),
-            }
-        }
+        self.monitor().health()
+    }
+
+    /// A view of it for others: a readiness endpoint, or a report after a stop that failed.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor(self.engine.clone())
     }
 
     /// Waits until it cannot go on by itself, and says why; see
@@ -158,6 +150,40 @@ impl Consumer {
             Err(_) => Err(late(
                 "what was handled could not be acknowledged in time; it comes again",
             )),
+        }
+    }
+}
+
+/// What a consumer has done and how it is doing, also once it is stopped. Cheap to clone.
+///
+/// It keeps the consumer's connections open, not its tasks: drop it soon after the consumer.
+#[derive(Clone, Debug)]
+pub struct Monitor(Arc<Engine>);
+
+impl Monitor {
+    /// What the consumer has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ConsumerStats {
+        self.0.stats()
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let engine = &self.0;
+        let mut outlets = engine.lanes.values().chain([&engine.dead_letters]);
+        let troubled = outlets.find(|outlet| outlet.is_troubled());
+        if let Some(error) = engine.failure() {
+            Health::Failed(error)
+        } else if let Some(outlet) = troubled {
+            Health::Degraded(format!("{} cannot be written", outlet.subscription().topic))
+        } else if engine.is_deaf() {
+            Health::Degraded("cannot receive".to_owned())
+        } else {
+            match engine.identity.bus.state() {
+                State::Ready => Health::Ready,
+                state => Health::Degraded(format!("the connection is {state}")),
+            }
         }
     }
 }

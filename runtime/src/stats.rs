@@ -15,7 +15,7 @@ macro_rules! counted {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What a consumer has done since it was started. Each count is exact; together they are
         /// not a snapshot of one instant.
-        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
         #[non_exhaustive]
         pub struct ConsumerStats {
             $($(#[$doc])* pub $name: u64,)*
@@ -86,6 +86,13 @@ pub struct Latency {
     pub max_ms: u64,
 }
 
+/// How many milliseconds ago an event was published, by the wall clock.
+pub(crate) fn latency_of(published_at: Timestamp) -> u64 {
+    // A producer's clock may be ahead of ours.
+    let latency = (chrono::Utc::now() - published_at.get()).to_std();
+    u64::try_from(latency.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Counters, latencies and the start of the clock.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -109,9 +116,7 @@ impl Recorder {
     /// An event that was published then has been handled now.
     pub(crate) fn processed(&self, published_at: Timestamp) {
         self.counters.events_processed.add(1);
-        // A producer's clock may be ahead of ours.
-        let latency = (chrono::Utc::now() - published_at.get()).to_std();
-        let ms = u64::try_from(latency.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX);
+        let ms = latency_of(published_at);
         if let Some(latencies) = &self.latencies {
             let mut latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
             latencies.saturating_record(ms.min(LATENCY_MAX_MS));

@@ -1,0 +1,174 @@
+//! What does a service see of the free-food events that pass through it? A line for each, and
+//! counts.
+
+use std::fmt::{self, Write};
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use potluck_core::envelope::{Confidence, FreeFoodEvent};
+use potluck_core::stats::Counter;
+
+use crate::failure::Failure;
+use crate::handler::Context;
+use crate::stats::{ConsumerStats, latency_of};
+
+/// Below this an event counts as one of low confidence, unless
+/// [`EventProcessor::confidence_threshold`] says otherwise.
+const THRESHOLD: f64 = 0.5;
+/// How much of an id is written into a log.
+const ID_MAX: usize = 128;
+
+/// Handles free-food events by telling of them: one line at INFO for each, one more at WARN when
+/// the classifier was not sure. Ids, source, confidence and latency are in a line, never what an
+/// event says.
+///
+/// Cheap to clone; clones count together.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use potluck_core::{Group, Topic};
+/// use potluck_runtime::{Bus, EventProcessor};
+///
+/// let processor = EventProcessor::new();
+/// let bus = Bus::new(potluck_memory::connect("memory:")?);
+/// let (topic, group) = (Topic::new("events.free-food")?, Group::new("mq-consumer")?);
+/// let consumer = bus.consumer(&topic, &group).on(processor.handler()).start().await?;
+///
+/// let stats = consumer.stop(Duration::from_secs(5)).await?;
+/// println!("{}", serde_json::to_string(&processor.stats(&stats))?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// To do more with an event than to tell of it, call [`handle`](Self::handle) in a handler of
+/// your own.
+#[derive(Clone, Debug)]
+pub struct EventProcessor {
+    threshold: f64,
+    low_confidence: Arc<Counter>,
+}
+
+impl Default for EventProcessor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventProcessor {
+    /// A processor that warns of a confidence below 0.5.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            threshold: THRESHOLD,
+            low_confidence: Arc::default(),
+        }
+    }
+
+    /// Warns of events whose confidence is below this. Of one without a confidence it never warns.
+    #[must_use]
+    pub fn confidence_threshold(mut self, threshold: Confidence) -> Self {
+        self.threshold = threshold.get();
+        self
+    }
+
+    /// Tells of an event that was received.
+    pub fn handle(&self, event: &FreeFoodEvent, context: &Context) {
+        let confidence = event.body.llm_confidence.map(Confidence::get);
+        let event_id = Cut(event.event_id.as_str());
+        let latency_ms = latency_of(event.published_at);
+        tracing::info!(
+            %event_id, id = %context.id(), source = %Cut(event.source.as_str()),
+            confidence, latency_ms, tries = context.tries(),
+            "event processed"
+        );
+        if let Some(confidence) = confidence
+            && confidence < self.threshold
+        {
+            self.low_confidence.add(1);
+            tracing::warn!(
+                %event_id, id = %context.id(), confidence, threshold = self.threshold,
+                "low confidence"
+            );
+        }
+    }
+
+    /// A handler for [`ConsumerBuilder::on`](crate::ConsumerBuilder::on).
+    pub fn handler(
+        &self,
+    ) -> impl Fn(FreeFoodEvent, Context) -> Ready<Result<(), Failure>> + Send + Sync + 'static {
+        let processor = self.clone();
+        move |event, context| {
+            processor.handle(&event, &context);
+            ready(Ok(()))
+        }
+    }
+
+    /// The statistics of a consumer whose handler this is.
+    #[must_use]
+    pub fn stats(&self, consumer: &ConsumerStats) -> ProcessorStats {
+        ProcessorStats {
+            consumer: consumer.clone(),
+            low_confidence: self.low_confidence.get(),
+        }
+    }
+}
+
+/// What a processor has seen, beside what its consumer has counted. It is written as one flat
+/// object, with the original's `events_processed`, `events_failed`, `uptime_seconds` and
+/// `events_per_second`, and more.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ProcessorStats {
+    /// What the consumer counted.
+    #[serde(flatten)]
+    pub consumer: ConsumerStats,
+    /// Events below the confidence threshold, each time that one was handled.
+    pub low_confidence: u64,
+}
+
+/// The start of an id, which may be as long as a message and hold anything.
+struct Cut<'a>(&'a str);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        for char in chars.by_ref().take(ID_MAX) {
+            f.write_char(if char.is_control() { '\u{fffd}' } else { char })?;
+        }
+        if chars.next().is_some() {
+            f.write_char('…')?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_short_line() {
+        assert_eq!(Cut("a\nb\u{1b}🍕").to_string(), "a\u{fffd}b\u{fffd}🍕");
+        assert_eq!(Cut(&"ü".repeat(ID_MAX)).to_string(), "ü".repeat(ID_MAX));
+        let cut = Cut(&"ü".repeat(ID_MAX + 1)).to_string();
+        assert_eq!(cut, "ü".repeat(ID_MAX) + "…");
+    }
+
+    #[test]
+    fn the_original_names_are_at_the_top() {
+        let stats = serde_json::to_value(ProcessorStats::default()).unwrap();
+        for name in [
+            "events_processed",
+            "events_failed",
+            "uptime_seconds",
+            "events_per_second",
+            "low_confidence",
+        ] {
+            assert!(stats[name].is_number(), "{name}: {stats}");
+        }
+        assert!(stats["latency"]["p50_ms"].is_number(), "{stats}");
+    }
+}
