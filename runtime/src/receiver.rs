@@ -98,6 +98,7 @@ impl Engine {
             () = self.stopped() => {}
         }
         if let Ok(deliveries) = source.subscriber.receive(max, SWEEP).await {
+            self.recorder.counters.received.add(deliveries.len());
             let items = self.take(source, deliveries, |_| History::default());
             self.give_back(items).await;
         }

@@ -128,11 +128,13 @@ impl Recorder {
             return Latency::default();
         };
         let latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        // The histogram tells the upper end of a step, which may be beyond the longest.
+        let at = |quantile| latencies.value_at_quantile(quantile).min(LATENCY_MAX_MS);
         Latency {
-            p50_ms: latencies.value_at_quantile(0.5),
-            p90_ms: latencies.value_at_quantile(0.9),
-            p99_ms: latencies.value_at_quantile(0.99),
-            max_ms: latencies.max(),
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            max_ms: at(1.0),
         }
     }
 }
