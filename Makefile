@@ -1,10 +1,14 @@
 # The verbs of the README. CI calls the same ones.
 
-.PHONY: run test test-all lint bench
+.PHONY: run run-mq-consumer test test-all lint bench
 
 # The main job. `make run POTLUCK_URL=redis://localhost:6379` runs it over a broker.
 run:
 	cargo run --quiet --locked --package potluck-cli -- demo
+
+# The consumer service, set up by the environment or .env: see .env.example.
+run-mq-consumer:
+	cargo run --quiet --locked --package potluck-cli --bin mq-consumer
 
 # Every test, doctests and lints included. Installs what it needs, when it may.
 test: lint

@@ -1,5 +1,6 @@
 //! What does the command line say? Options, commands and their help.
 
+pub(crate) mod serve;
 mod verbs;
 
 use std::ffi::OsStr;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use serve::{LogForm, Serve};
 pub(crate) use verbs::{
     Conformance, Consume, Declare, Doctor, Form, Layout, Publish, ReportAs, Show, StartAt, Status,
     Tail,
@@ -21,6 +23,16 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The consumer service of free-food events: `potluck serve` by another name
+#[derive(Debug, Parser)]
+#[command(name = "mq-consumer", version)]
+pub(crate) struct MqConsumer {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
 }
 
 const AFTER_HELP: &str = "\
@@ -70,6 +82,7 @@ pub(crate) enum Command {
     Publish(Publish),
     Consume(Consume),
     Tail(Tail),
+    Serve(Serve),
     Declare(Declare),
     Status(Status),
     Doctor(Doctor),
@@ -159,6 +172,16 @@ pub(crate) enum Broker {
     InFile(PathBuf),
 }
 
+impl Broker {
+    /// What a setting names: `@FILE`, or a URL.
+    pub(crate) fn of(value: String) -> Self {
+        match value.strip_prefix('@') {
+            Some(file) => Self::InFile(file.into()),
+            None => Self::Url(value),
+        }
+    }
+}
+
 /// What has named the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NamedBy {
@@ -194,10 +217,7 @@ impl Global {
             Some(url) => (url, NamedBy::Flag),
             None => (variable("REDIS_URL")?, NamedBy::RedisUrl),
         };
-        Some(match url.strip_prefix('@') {
-            Some(file) => (Broker::InFile(file.into()), by),
-            None => (Broker::Url(url), by),
-        })
+        Some((Broker::of(url), by))
     }
 }
 
@@ -224,6 +244,7 @@ pub(crate) mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+        MqConsumer::command().debug_assert();
     }
 
     #[test]

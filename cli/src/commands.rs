@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod publish;
 mod schema;
+mod serve;
 mod status;
 mod tail;
 mod validate;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: &Cli) -> Run {
         Command::Publish(args) => publish::run(args, &cli.global, talk),
         Command::Consume(args) => consume::run(args, &cli.global, talk),
         Command::Tail(args) => tail::run(args, &cli.global, talk),
+        Command::Serve(args) => serve::run(args, &cli.global, talk),
         Command::Declare(args) => declare::run(args, &cli.global, talk),
         Command::Status(args) => status::run(args, &cli.global, talk),
         Command::Doctor(args) => doctor::run(args, &cli.global, talk),

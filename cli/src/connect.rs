@@ -17,7 +17,7 @@ use crate::output::Talk;
 /// The largest file that is read for a URL.
 const URL_FILE_MAX: usize = 64 * 1024;
 /// How long nothing is said while the broker does not answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A broker's URL, and where it comes from.
 pub(crate) struct Address {
@@ -44,20 +44,26 @@ pub(crate) fn named(global: &Global, talk: Talk) -> Result<Option<Address>, Stop
     if by == NamedBy::PotluckUrl && variable("POTLUCK_URL").is_some_and(differ) {
         talk.warn("POTLUCK_URL and REDIS_URL differ; POTLUCK_URL counts");
     }
-    Ok(Some(match place {
-        Place::Url(url) => Address {
-            url,
-            from: by.as_str().to_owned(),
-        },
+    at(place, by.as_str().to_owned()).map(Some)
+}
+
+/// The address that a setting names, which is a URL or a file with one in it.
+pub(crate) fn address(value: &str, from: String) -> Result<Address, Stop> {
+    at(Place::of(value.to_owned()), from)
+}
+
+fn at(place: Place, from: String) -> Result<Address, Stop> {
+    Ok(match place {
+        Place::Url(url) => Address { url, from },
         Place::InFile(file) => Address {
             url: url_in(&file)?,
-            from: format!("{}, in {}", by.as_str(), file.display()),
+            from: format!("{from}, in {}", file.display()),
         },
-    }))
+    })
 }
 
 /// The same, for commands that make no sense without a broker.
-fn needed(global: &Global, talk: Talk) -> Result<Address, Stop> {
+pub(crate) fn needed(global: &Global, talk: Talk) -> Result<Address, Stop> {
     named(global, talk)?.ok_or_else(|| {
         let text = "no broker is named; give its URL, such as -u redis://localhost:6379, or set POTLUCK_URL or REDIS_URL";
         Stop::failed(Exit::Usage, text)
@@ -139,13 +145,18 @@ pub(crate) fn with_broker(
             address,
             talk,
         };
-        if broker.transport.capabilities().durability == Durability::Process {
-            talk.note("this broker is in the memory of this process and ends with it");
-        }
+        note_if_in_memory(&*broker.transport, talk);
         let run = work(&broker).await;
         if let Err(error) = broker.transport.close().await {
             talk.warn(error);
         }
         run
     })
+}
+
+/// Says so where a broker is nobody else's.
+pub(crate) fn note_if_in_memory(transport: &dyn Transport, talk: Talk) {
+    if transport.capabilities().durability == Durability::Process {
+        talk.note("this broker is in the memory of this process and ends with it");
+    }
 }

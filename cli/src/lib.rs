@@ -1,4 +1,5 @@
-//! `potluck`: the command line of Potluck. This file turns a command's result into an exit code.
+//! The command line of Potluck: `potluck`, and `mq-consumer`, which is `potluck serve`. This file
+//! turns a command's result into an exit code.
 
 mod args;
 mod calendar;
@@ -12,6 +13,7 @@ mod lines;
 mod log;
 mod output;
 mod records;
+mod settings;
 mod signals;
 mod spans;
 mod table;
@@ -22,11 +24,28 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::Cli;
+use args::{Cli, Command, MqConsumer};
 use exit::{Exit, Stop};
 
-fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+/// The program `potluck`.
+#[must_use]
+pub fn potluck() -> ExitCode {
+    main(Cli::try_parse())
+}
+
+/// The program `mq-consumer`.
+#[must_use]
+pub fn mq_consumer() -> ExitCode {
+    main(
+        MqConsumer::try_parse().map(|MqConsumer { global, serve }| Cli {
+            global,
+            command: Command::Serve(serve),
+        }),
+    )
+}
+
+fn main(parsed: Result<Cli, clap::Error>) -> ExitCode {
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
     };

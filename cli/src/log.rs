@@ -1,5 +1,7 @@
 //! What do the transports say while they work? Their events become lines on standard error.
 
+pub(crate) mod structured;
+
 use std::fmt::{self, Write};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};

@@ -5,8 +5,10 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use tracing::Level;
 
 use crate::args::{Color, Layout};
+use crate::log::structured;
 use crate::table;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -74,31 +76,40 @@ impl Talk {
     /// Something worth knowing that is no error.
     pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {
-            say("note", NOTE, &text.to_string());
+            say(Level::INFO, &text.to_string());
         }
     }
 
     /// Something that may be a problem.
     pub(crate) fn warn(self, text: impl Display) {
         if !self.quiet {
-            say("warning", WARNING, &text.to_string());
+            say(Level::WARN, &text.to_string());
         }
     }
 
     /// A detail for those who ask for more.
     pub(crate) fn detail(self, text: impl Display) {
         if self.verbose {
-            say("note", NOTE, &text.to_string());
+            say(Level::INFO, &text.to_string());
         }
     }
 }
 
 /// Tells of an error, in one line.
 pub(crate) fn error(text: impl Display) {
-    say("error", ERROR, &text.to_string());
+    say(Level::ERROR, &text.to_string());
 }
 
-fn say(word: &str, style: Style, text: &str) {
+/// Says it in the log, if this process keeps one.
+fn say(level: Level, text: &str) {
+    if structured::say(level, text) {
+        return;
+    }
+    let (word, style) = match level {
+        Level::ERROR => ("error", ERROR),
+        Level::WARN => ("warning", WARNING),
+        _ => ("note", NOTE),
+    };
     let text = mask(text, &secrets());
     let word = styled(format_args!("{word}:"), style);
     // When nobody reads what is said there is nobody to tell.

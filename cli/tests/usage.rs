@@ -15,6 +15,7 @@ fn help_names_commands_options_and_exit_codes() {
         "publish",
         "consume",
         "tail",
+        "serve",
         "declare",
         "status",
         "doctor",
@@ -42,6 +43,7 @@ fn help_names_commands_options_and_exit_codes() {
         &["publish", "--help"],
         &["consume", "--help"],
         &["tail", "-h"],
+        &["serve", "--help"],
         &["declare", "--help"],
         &["status", "--help"],
         &["doctor", "--help"],
@@ -50,7 +52,9 @@ fn help_names_commands_options_and_exit_codes() {
         let help = run(args);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{args:?}");
         assert!(!help.stdout.contains('\u{1b}'), "{args:?}");
-        let on_a_broker = ["publish", "consume", "tail", "declare", "status", "doctor"];
+        let on_a_broker = [
+            "publish", "consume", "tail", "serve", "declare", "status", "doctor",
+        ];
         if on_a_broker.contains(&args[0]) {
             assert!(help.stdout.contains("Example:\n  potluck "), "{args:?}");
         }

@@ -190,26 +190,26 @@ fn source_topic(name: &str) -> Result<Topic, String> {
     admitted.map_err(rule).map(|()| topic)
 }
 
-fn topic(name: &str) -> Result<Topic, String> {
+pub(crate) fn topic(name: &str) -> Result<Topic, String> {
     Topic::new(name).map_err(rule)
 }
 
-fn group(name: &str) -> Result<Group, String> {
+pub(crate) fn group(name: &str) -> Result<Group, String> {
     Group::new(name).map_err(rule)
 }
 
-fn member(name: &str) -> Result<Member, String> {
+pub(crate) fn member(name: &str) -> Result<Member, String> {
     Member::new(name).map_err(rule)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     url::parse_duration(text).map_err(rule)
 }
 
 /// The rule that a value breaks. The parser says itself which argument and value it was, and what
 /// it says is masked; the start of a value in the error's context would not be.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn rule(error: Error) -> String {
+pub(super) fn rule(error: Error) -> String {
     let text = error.to_string();
     let rule = text.strip_prefix(error.operation()).unwrap_or(&text);
     let context = error.context().next();

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// The variables that the command line, or a library in it, looks at.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 17] = [
     "POTLUCK_URL",
     "REDIS_URL",
     "NO_COLOR",
@@ -17,6 +17,15 @@ const VARIABLES: [&str; 8] = [
     "COLUMNS",
     "TERM",
     "CI",
+    "MQ_STREAM",
+    "MQ_GROUP",
+    "MQ_NAME",
+    "MQ_BLOCK",
+    "MQ_COUNT",
+    "MQ_CONCURRENCY",
+    "MQ_DRAIN_TIMEOUT",
+    "MQ_CONFIDENCE_THRESHOLD",
+    "MQ_LOG",
 ];
 
 /// What a run did.
@@ -28,7 +37,12 @@ pub struct Ran {
 }
 
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    program(env!("CARGO_BIN_EXE_potluck"), args)
+}
+
+/// `program`, without what the surroundings might bring.
+pub fn program(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for name in VARIABLES {
         command.env_remove(name);
     }

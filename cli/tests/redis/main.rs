@@ -1,6 +1,10 @@
 //! Do the commands do what they say over a real Redis server?
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may fail it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what helps a test may fail it"
+)]
 #![cfg(all(unix, feature = "redis"))]
 
 #[path = "../common/mod.rs"]
@@ -14,3 +18,4 @@ mod interrupted;
 mod looking;
 mod publishing;
 mod server;
+mod serving;

@@ -98,6 +98,11 @@ impl Running {
         Self(Some(command.stderr(Stdio::piped()).spawn().unwrap()))
     }
 
+    /// With its standard error where the command has it.
+    pub(crate) fn start_as_it_is(command: &mut Command) -> Self {
+        Self(Some(command.spawn().unwrap()))
+    }
+
     pub(crate) fn child(&mut self) -> &mut Child {
         self.0.as_mut().unwrap()
     }
