@@ -1,8 +1,8 @@
 //! `potluck demo`: where is there free food on campus, and does it arrive?
 //!
 //! Calendar events go in; those that promise free food become events of the contract, are
-//! published, consumed in a group, and shown. It knows no broker: whatever the URL names is used
-//! through the driver contract.
+//! published, consumed in a group, and shown. It knows no broker: it uses a bus to whatever the URL
+//! names.
 
 mod report;
 mod select;
@@ -11,7 +11,7 @@ mod travel;
 use std::path::Path;
 
 use chrono::Utc;
-use potluck::Transport;
+use potluck::Bus;
 
 use crate::args::{Demo, Global};
 use crate::calendar::{self, NotACalendar};
@@ -34,10 +34,10 @@ pub(crate) fn run(args: &Demo, global: &Global, talk: Talk) -> Run {
     });
     let (selection, trip) = connect::block_on(async {
         // First, because a bad URL should not wait for a large calendar.
-        let transport = potluck::connect(&address.url)?;
+        let bus = potluck::bus(&address.url)?;
         let selection = select_from(args.file.as_deref(), talk)?;
-        let trip = travel::travel(&*transport, &selection.kept).await;
-        end(&*transport, talk).await;
+        let trip = travel::travel(&bus, &selection.kept).await;
+        end(&bus, talk).await;
         Ok::<_, Stop>((selection, trip?))
     })?;
     let mut out = output::for_people();
@@ -88,8 +88,8 @@ fn calendar_name(file: Option<&Path>) -> String {
     }
 }
 
-async fn end(transport: &dyn Transport, talk: Talk) {
-    if let Err(error) = transport.close().await {
+async fn end(bus: &Bus, talk: Talk) {
+    if let Err(error) = bus.close().await {
         talk.note(error);
     }
 }

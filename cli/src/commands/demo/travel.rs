@@ -1,15 +1,17 @@
-//! Do the events arrive? Publishes them in slices while a member of a group consumes them.
+//! Do the events arrive? Publishes them in slices while a consumer of a group handles them.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use potluck::envelope::{FreeFood, FreeFoodEvent, RawEvent, Received};
+use potluck::envelope::{FreeFoodEvent, RawEvent};
 use potluck::{
-    Delivery, Error, ErrorKind, Group, Message, Outcome, Publisher, Result, Start, Subscriber,
-    Subscription, Topic, Transport,
+    Bus, Context, Error, ErrorKind, Failure, Group, Message, Outcome, Result, RetryPolicy, Start,
+    Subscription, Topic, Unhandled,
 };
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Where the demo publishes.
@@ -22,9 +24,8 @@ const RUN_HEADER: &str = "demo-run";
 /// How much of a random number is enough to tell runs apart.
 const RUN_LEN: usize = 12;
 const SLICE: usize = 16;
-const RECEIVE_MAX: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-const RECEIVE_WAIT: Duration = Duration::from_millis(50);
-const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
+/// How long handlers have to finish, which do not wait for anything.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What became of the events.
 #[derive(Debug)]
@@ -48,54 +49,71 @@ pub(super) struct Trip {
 
 /// Publishes events and consumes them in a group of this run's own, which is deleted at the end.
 /// The group starts at what is published from now on, so earlier runs' events do not show.
-pub(super) async fn travel(transport: &dyn Transport, events: &[RawEvent]) -> Result<Trip> {
+pub(super) async fn travel(bus: &Bus, events: &[RawEvent]) -> Result<Trip> {
     let mut run = Uuid::new_v4().simple().to_string();
     run.truncate(RUN_LEN);
-    let to = Subscription::new(Topic::new(TOPIC)?, Group::new(&format!("demo-{run}"))?)
-        .start(Start::New);
-    transport.declare(&to).await?;
-    let trip = there_and_back(transport, &to, &run, events).await;
+    let (topic, group) = (Topic::new(TOPIC)?, Group::new(&format!("demo-{run}"))?);
+    let to = Subscription::new(topic.clone(), group.clone()).start(Start::New);
+    // A consumer would wait for a broker that is away.
+    bus.transport().declare(&to).await?;
+    let trip = there_and_back(bus, &topic, &group, &run, events).await;
     // Also when it failed: nobody else would.
-    let deleted = transport.delete_group(&to.topic, &to.group).await;
+    let deleted = bus.transport().delete_group(&topic, &group).await;
+    let dead_letters = topic.dead_letter(&group)?;
+    let groups = [Group::of_derived()];
+    let cleaned = bus.transport().delete_topic(&dead_letters, &groups).await;
     let trip = trip?;
-    deleted?;
+    deleted.and(cleaned)?;
     Ok(trip)
 }
 
 async fn there_and_back(
-    transport: &dyn Transport,
-    to: &Subscription,
+    bus: &Bus,
+    topic: &Topic,
+    group: &Group,
     run: &str,
     events: &[RawEvent],
 ) -> Result<Trip> {
-    let subscriber = transport.subscriber(to).await?;
-    let publisher = transport.publisher().await?;
-    let log = RefCell::new(Log::default());
+    let log = Log::default();
+    let consumer = bus
+        .consumer(topic, group)
+        .on(log.handler(run))
+        .begin_at(Start::New)
+        // Whoever else publishes to this topic now is not ours to judge.
+        .unregistered(Unhandled::Ignore)
+        .malformed(Unhandled::Ignore)
+        .retry(RetryPolicy::never())
+        .start()
+        .await?;
     let publishing = Publishing {
-        publisher: &*publisher,
-        topic: &to.topic,
+        bus,
+        topic,
         run,
         log: &log,
     };
-    let consuming = consume(&*subscriber, run, &log);
-    let ((), consumed) = tokio::join!(publishing.all(events), consuming);
-    let closed = subscriber.close().await;
-    consumed?;
-    closed?;
-    Ok(log.into_inner().into_trip(to.group.clone()))
+    publishing.all(events).await;
+    log.wait_for_all().await;
+    let stats = consumer.stop(STOP_WITHIN).await?;
+    let ignored = usize::try_from(stats.ignored).unwrap_or(usize::MAX);
+    let log = std::mem::take(&mut *log.seen());
+    Ok(log.into_trip(group.clone(), ignored))
 }
 
 /// What both sides know.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Log {
+    seen: Arc<Mutex<Seen>>,
+    arrival: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Seen {
     /// When each event was given to the publisher, by id, until it arrives.
     under_way: HashMap<String, Under>,
-    all_sent: bool,
     stored: usize,
     not_stored: usize,
     refused: Option<Error>,
     arrived: Vec<FreeFoodEvent>,
-    invalid: usize,
     latencies: Vec<Duration>,
 }
 
@@ -105,6 +123,40 @@ struct Under {
 }
 
 impl Log {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the events of this run.
+    fn handler(
+        &self,
+        run: &str,
+    ) -> impl Fn(FreeFoodEvent, Context) -> Ready<Result<(), Failure>> + Send + Sync + 'static {
+        let (log, run) = (self.clone(), run.to_owned());
+        move |event, context| {
+            if context
+                .headers()
+                .get(RUN_HEADER)
+                .is_some_and(|theirs| *theirs == run)
+            {
+                log.seen().arrived(event, Instant::now());
+                log.arrival.notify_one();
+            }
+            ready(Ok(()))
+        }
+    }
+
+    /// Waits until all that was stored has arrived, or nothing comes any more.
+    async fn wait_for_all(&self) {
+        while self.seen().missing() > 0 {
+            if timeout(PATIENCE, self.arrival.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Seen {
     fn missing(&self) -> usize {
         self.under_way.values().filter(|event| event.stored).count()
     }
@@ -115,40 +167,38 @@ impl Log {
         self.under_way.remove(id);
     }
 
-    /// Notes a delivery of this run. Only the first of an event counts.
-    fn arrived(&mut self, delivery: &Delivery, at: Instant) {
-        let parsed = Received::<FreeFood>::parse(delivery.message.body().clone());
-        let Some(received) = parsed.ok().filter(|_| delivery.defect.is_none()) else {
-            self.invalid += 1;
-            return;
-        };
-        if let Some(under) = self.under_way.remove(received.event_id.as_str()) {
+    /// Notes an event of this run. Only its first arrival counts.
+    fn arrived(&mut self, event: FreeFoodEvent, at: Instant) {
+        if let Some(under) = self.under_way.remove(event.event_id.as_str()) {
             self.latencies
                 .push(at.saturating_duration_since(under.since));
-            self.arrived.push(received.event);
+            self.arrived.push(event);
         }
     }
 
-    fn into_trip(mut self, group: Group) -> Trip {
+    /// Of those missing as many as came and are no event are what became of them.
+    fn into_trip(mut self, group: Group, ignored: usize) -> Trip {
         self.latencies.sort_unstable();
+        let missing = self.missing();
+        let invalid = missing.min(ignored);
         Trip {
             group,
-            missing: self.missing().saturating_sub(self.invalid),
+            missing: missing - invalid,
             stored: self.stored,
             not_stored: self.not_stored,
             refused: self.refused,
             arrived: self.arrived,
-            invalid: self.invalid,
+            invalid,
             latencies: self.latencies,
         }
     }
 }
 
 struct Publishing<'a> {
-    publisher: &'a dyn Publisher,
+    bus: &'a Bus,
     topic: &'a Topic,
     run: &'a str,
-    log: &'a RefCell<Log>,
+    log: &'a Log,
 }
 
 impl Publishing<'_> {
@@ -159,13 +209,12 @@ impl Publishing<'_> {
                 // Each further slice would wait for a broker that is not there.
                 Some(error) => slice
                     .iter()
-                    .for_each(|_| self.log.borrow_mut().not_stored("", error)),
+                    .for_each(|_| self.log.seen().not_stored("", error)),
                 None => gone_away = self.slice(slice).await,
             }
             // A broker's answer would give the consumer its turn; memory answers at once.
             tokio::task::yield_now().await;
         }
-        self.log.borrow_mut().all_sent = true;
     }
 
     /// Publishes a slice; returns the error when the broker took none of it.
@@ -179,22 +228,18 @@ impl Publishing<'_> {
                         since,
                         stored: false,
                     };
-                    self.log.borrow_mut().under_way.insert(id.clone(), under);
+                    self.log.seen().under_way.insert(id.clone(), under);
                     ids.push(id);
                     messages.push(message);
                 }
-                Err(error) => self.log.borrow_mut().not_stored("", &error),
+                Err(error) => self.log.seen().not_stored("", &error),
             }
         }
-        let outcomes = match self
-            .publisher
-            .publish(self.topic, &messages, PUBLISH_WITHIN)
-            .await
-        {
+        let outcomes = match self.bus.send(self.topic, &messages).await {
             Ok(stored) => stored.into_iter().map(Outcome::Stored).collect(),
             Err(error) => error.into_outcomes(),
         };
-        let mut log = self.log.borrow_mut();
+        let mut log = self.log.seen();
         let before = log.stored;
         for (id, outcome) in ids.iter().zip(&outcomes) {
             match outcome.error() {
@@ -223,95 +268,90 @@ impl Publishing<'_> {
     }
 }
 
-/// Consumes and acknowledges until all that was stored has arrived, or nothing comes any more.
-async fn consume(subscriber: &dyn Subscriber, run: &str, log: &RefCell<Log>) -> Result<()> {
-    let mut quiet_since = Instant::now();
-    loop {
-        {
-            let log = log.borrow();
-            if !log.all_sent {
-                quiet_since = Instant::now();
-            } else if log.missing() <= log.invalid || quiet_since.elapsed() >= PATIENCE {
-                return Ok(());
-            }
-        }
-        let deliveries = subscriber.receive(RECEIVE_MAX, RECEIVE_WAIT).await?;
-        let now = Instant::now();
-        for delivery in &deliveries {
-            let theirs = delivery.message.headers().get(RUN_HEADER);
-            if theirs.is_some_and(|theirs| theirs == run) {
-                log.borrow_mut().arrived(delivery, now);
-                quiet_since = now;
-            }
-        }
-        let receipts: Vec<_> = deliveries.iter().map(|delivery| delivery.receipt).collect();
-        // A stale receipt means that the event comes again, and it is counted once.
-        let _ = subscriber.ack(&receipts).await?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use potluck::{MessageId, Receipt};
-
     use super::*;
 
-    fn delivery(message: Message) -> Delivery {
-        let receipt = Receipt { epoch: 0, slot: 0 };
-        Delivery::new(message, MessageId::single(1), receipt, 1, 1_000)
-    }
-
-    fn event(title: &str) -> FreeFoodEvent {
-        let raw = RawEvent {
+    fn raw(title: &str) -> RawEvent {
+        RawEvent {
             title: Some(title.to_owned()),
             ..RawEvent::default()
-        };
-        raw.into_event().unwrap()
+        }
     }
 
     #[test]
     fn what_comes_twice_counts_once_and_what_is_invalid_is_not_missing() {
+        let event = |title| raw(title).into_event().unwrap();
         let (first, second, lost) = (event("a"), event("b"), event("c"));
-        let mut log = Log::default();
         let since = Instant::now();
-        for event in [&first, &second, &lost] {
-            let under = Under {
-                since,
-                stored: true,
-            };
-            log.under_way.insert(event.event_id.to_string(), under);
-        }
         let at = since + Duration::from_millis(5);
-        for message in [&first, &first, &event("a stranger's")] {
-            log.arrived(&delivery(message.to_message().unwrap()), at);
+        let trip = |ignored| {
+            let mut seen = Seen::default();
+            for event in [&first, &second, &lost] {
+                let under = Under {
+                    since,
+                    stored: true,
+                };
+                seen.under_way.insert(event.event_id.to_string(), under);
+            }
+            for event in [&first, &first, &event("a stranger's")] {
+                seen.arrived(event.clone(), at);
+            }
+            seen.into_trip(Group::new("g").unwrap(), ignored)
+        };
+        for (ignored, invalid, missing) in [(0, 0, 2), (1, 1, 1), (2, 2, 0), (9, 2, 0)] {
+            let trip = trip(ignored);
+            assert_eq!((trip.invalid, trip.missing), (invalid, missing));
+            assert_eq!(trip.arrived, std::slice::from_ref(&first));
+            assert_eq!(trip.latencies, [Duration::from_millis(5)]);
         }
-        assert_eq!((log.arrived.len(), log.invalid, log.missing()), (1, 0, 2));
-        log.arrived(&delivery(Message::new("{}")), at);
-        let oversize = format!("{}{}", "x".repeat(1_000), "x");
-        log.arrived(&delivery(Message::new(oversize)), at);
-        let trip = log.into_trip(Group::new("g").unwrap());
-        assert_eq!((trip.arrived.len(), trip.invalid, trip.missing), (1, 2, 0));
-        assert_eq!(trip.latencies, [Duration::from_millis(5)]);
     }
 
     #[cfg(feature = "memory")]
     #[tokio::test]
     async fn nothing_of_a_run_stays_behind_but_the_topic() {
-        let transport = potluck::connect("memory:").unwrap();
-        let raw = |title: &str| RawEvent {
-            title: Some(title.to_owned()),
-            ..RawEvent::default()
-        };
+        let bus = potluck::bus("memory:").unwrap();
         let events: Vec<_> = (0..100).map(|n| raw(&format!("event {n}"))).collect();
         let topic = Topic::new(TOPIC).unwrap();
         for _ in 0..2 {
-            let trip = travel(&*transport, &events).await.unwrap();
+            let trip = travel(&bus, &events).await.unwrap();
             assert_eq!(
                 (trip.stored, trip.arrived.len(), trip.missing),
                 (100, 100, 0)
             );
-            let status = transport.status(&topic, &trip.group).await;
-            assert_eq!(status.unwrap_err().kind(), ErrorKind::NotFound);
+            let dead_letters = topic.dead_letter(&trip.group).unwrap();
+            for (topic, group) in [(&topic, &trip.group), (&dead_letters, &Group::of_derived())] {
+                let status = bus.transport().status(topic, group).await;
+                assert_eq!(status.unwrap_err().kind(), ErrorKind::NotFound);
+            }
         }
+    }
+
+    #[cfg(feature = "memory")]
+    #[tokio::test(start_paused = true)]
+    async fn strangers_are_not_counted() {
+        let bus = potluck::bus("memory:").unwrap();
+        let topic = Topic::new(TOPIC).unwrap();
+        let log = Log::default();
+        let group = Group::new("g").unwrap();
+        let consumer = bus.consumer(&topic, &group).on(log.handler("ours"));
+        let consumer = consumer.malformed(Unhandled::Ignore).start().await.unwrap();
+        let event = raw("a").into_event().unwrap();
+        let under = Under {
+            since: Instant::now(),
+            stored: true,
+        };
+        log.seen()
+            .under_way
+            .insert(event.event_id.to_string(), under);
+        let theirs = event.to_message().unwrap();
+        let theirs = theirs.with_header(RUN_HEADER, "theirs").unwrap();
+        bus.send(&topic, &[theirs, Message::new("{")])
+            .await
+            .unwrap();
+        log.wait_for_all().await;
+        assert_eq!(log.seen().missing(), 1);
+        let stats = consumer.stop(STOP_WITHIN).await.unwrap();
+        assert_eq!((stats.events_processed, stats.ignored), (1, 1));
     }
 }
