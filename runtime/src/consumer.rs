@@ -110,8 +110,14 @@ impl Consumer {
         let engine = self.engine.clone();
         let not_begun = engine.stop();
         let finish = async {
-            // Others can go on with these while our handlers finish.
-            let give_back = engine.give_back(not_begun);
+            // Others can go on with these while our handlers finish. But first the receivers end:
+            // they look once more for what was under way, and would be handed these again.
+            let give_back = async {
+                if !not_begun.is_empty() {
+                    ended(&mut self.receivers).await;
+                }
+                engine.give_back(not_begun).await;
+            };
             let ((), ()) = tokio::join!(give_back, ended(&mut self.workers));
             // Of handlers that have ended there may be copies to write.
             ended(&mut engine.take_copying()).await;
