@@ -1,11 +1,11 @@
-//! How is an event published, and how are events consumed? The original's example script, on the
-//! driver contract: `cargo run -p potluck-examples --example mq_usage -- publish`, or `consume`.
+//! How is an event published, and how are events consumed? The original's example script:
+//! `cargo run -p potluck-examples --example mq_usage -- publish`, or `consume`. `POTLUCK_URL` or
 //! `REDIS_URL` names the broker, `MQ_STREAM` the topic.
 
 use std::{env, error::Error, num::NonZeroUsize, process::ExitCode, time::Duration};
 
-use potluck::envelope::{Confidence, FreeFood, FreeFoodEvent, Received, Text, Timestamp};
-use potluck::{Group, Member, Subscriber, Subscription, Topic, Transport};
+use potluck::envelope::{Confidence, FreeFood, FreeFoodEvent, Text, Timestamp};
+use potluck::{Bus, Context, Failure, Group, Member, Topic};
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -24,17 +24,18 @@ async fn main() -> ExitCode {
 async fn run() -> Done {
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let topic = Topic::new(&setting("MQ_STREAM", "events.free-food"))?;
-    let transport = potluck::connect(&setting("REDIS_URL", "redis://localhost:6379/0"))?;
+    let redis = setting("REDIS_URL", "redis://localhost:6379/0");
+    let bus = potluck::bus(&setting("POTLUCK_URL", &redis))?;
     let done = match env::args().nth(1).as_deref() {
-        Some("publish") => publish(&*transport, &topic).await,
-        Some("consume") => consume(&*transport, topic).await,
+        Some("publish") => publish(&bus, &topic).await,
+        Some("consume") => consume(&bus, &topic).await,
         _ => Err("usage: mq_usage publish|consume".into()),
     };
-    transport.close().await?;
+    bus.close().await?;
     done
 }
 
-async fn publish(transport: &dyn Transport, topic: &Topic) -> Done {
+async fn publish(bus: &Bus, topic: &Topic) -> Done {
     let food = FreeFood {
         description: Some("Join us for free pizza!".to_owned()),
         location: Some("CS Building, Room 150".to_owned()),
@@ -43,46 +44,35 @@ async fn publish(transport: &dyn Transport, topic: &Topic) -> Done {
         reason: Some("Contains keywords: free, pizza".to_owned()),
         ..FreeFood::new(Text::new("Free Pizza Night")?)
     };
-    let event = FreeFoodEvent::builder(food).source("umass-calendar")?;
-    let message = event.build().to_message()?;
-    let publisher = transport.publisher().await?;
-    for id in publisher.publish(topic, &[message], BLOCK).await? {
-        println!("Published: {id}");
+    let event = FreeFoodEvent::builder(food)
+        .source("umass-calendar")?
+        .build();
+    println!("Published: {}", bus.publish(topic, &event).await?);
+    Ok(())
+}
+
+async fn consume(bus: &Bus, topic: &Topic) -> Done {
+    let consumer = bus
+        .consumer(topic, &Group::new("my_service")?)
+        .member(Member::new("worker_1")?)
+        .block(BLOCK)
+        .count(COUNT)
+        .on(handle_event)
+        .start()
+        .await?;
+    tokio::signal::ctrl_c().await?;
+    println!("Shutting down...");
+    let stats = consumer.stop(Duration::from_secs(25)).await?;
+    if stats.events_failed > 0 {
+        eprintln!("dead letters: {}", stats.events_failed);
     }
     Ok(())
 }
 
-async fn consume(transport: &dyn Transport, topic: Topic) -> Done {
-    let to = Subscription::new(topic, Group::new("my_service")?).member(Member::new("worker_1")?);
-    let subscriber = transport.subscriber(&to).await?;
-    tokio::select! {
-        done = handle_events(&*subscriber) => done?,
-        pressed = tokio::signal::ctrl_c() => pressed?,
-    }
-    println!("Shutting down...");
-    // What is not acknowledged goes back to the group.
-    Ok(subscriber.close().await?)
-}
-
-async fn handle_events(subscriber: &dyn Subscriber) -> Done {
-    loop {
-        for delivery in subscriber.receive(COUNT, BLOCK).await? {
-            match Received::parse(delivery.message.body().clone()) {
-                Ok(event) => handle_event(&event),
-                // Not acknowledged, so it is not lost: it comes again, to somebody.
-                Err(error) => {
-                    eprintln!("{}: {error}", delivery.id);
-                    continue;
-                }
-            }
-            let _stale = subscriber.ack(&[delivery.receipt]).await?;
-        }
-    }
-}
-
-fn handle_event(event: &FreeFoodEvent) {
+async fn handle_event(event: FreeFoodEvent, _: Context) -> Result<(), Failure> {
     let place = event.body.location.as_deref().unwrap_or("?");
     println!("Received: {} at {place}", event.body.title);
     let confidence = event.body.llm_confidence.map_or(0.0, Confidence::get);
     println!("Confidence: {:.2}%", confidence * 100.0);
+    Ok(())
 }
