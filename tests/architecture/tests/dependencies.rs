@@ -41,6 +41,7 @@ const FREE: &[&str] = &[
     "potluck-examples",
     "potluck-faults",
     "potluck-interop",
+    "potluck-original",
     "potluck-scenarios",
 ];
 
