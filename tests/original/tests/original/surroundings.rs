@@ -1,5 +1,6 @@
 //! What does every test need: brokers, a topic, events, and a way to wait?
 
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -61,6 +62,9 @@ pub(crate) fn pizza_nights(count: usize) -> Vec<FreeFoodEvent> {
     ids.map(|id| pizza_night(&id)).collect()
 }
 
+/// What a handler comes to.
+type Done = Result<(), Failure>;
+
 /// Remembers the events that its handlers were given.
 #[derive(Clone, Default)]
 pub(crate) struct Received(Arc<Mutex<Vec<FreeFoodEvent>>>);
@@ -68,12 +72,11 @@ pub(crate) struct Received(Arc<Mutex<Vec<FreeFoodEvent>>>);
 impl Received {
     pub(crate) fn handler(
         &self,
-    ) -> impl Fn(FreeFoodEvent, Context) -> std::future::Ready<Result<(), Failure>> + Send + Sync + 'static
-    {
+    ) -> impl Fn(FreeFoodEvent, Context) -> Ready<Done> + Send + Sync + 'static {
         let received = self.clone();
         move |event, _| {
             received.events().push(event);
-            std::future::ready(Ok(()))
+            ready(Ok(()))
         }
     }
 
