@@ -20,7 +20,11 @@ pub struct Counts {
     pub hung: usize,
     /// Messages that were handled at least once.
     pub handled: usize,
-    /// Acknowledged and never handled.
+    /// Messages among the dead letters, and dead letters beyond the first of each.
+    pub dead: usize,
+    /// See `dead`.
+    pub dead_twice: usize,
+    /// Acknowledged, never handled, and no dead letter.
     pub lost: usize,
     /// Handlings beyond the first of each message.
     pub duplicated: usize,
@@ -68,6 +72,8 @@ impl AddAssign for Counts {
             unknown: self.unknown + other.unknown,
             hung: self.hung + other.hung,
             handled: self.handled + other.handled,
+            dead: self.dead + other.dead,
+            dead_twice: self.dead_twice + other.dead_twice,
             lost: self.lost + other.lost,
             duplicated: self.duplicated + other.duplicated,
             phantom: self.phantom + other.phantom,
@@ -87,7 +93,7 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "published {} = acked {} + refused {} + unknown {}, handled {}; lost {}, twice {}, \
+            "published {} = acked {} + refused {} + unknown {}, handled {}, dead {}; lost {}, twice {}, \
              phantom {}, refused-but-handled {}, hung {}, reordered {}, parallel {}, stale {}, \
              unsettled {}; slowest publish {:.2?}, past its deadline by {:.0?}",
             self.published,
@@ -95,6 +101,7 @@ impl fmt::Display for Counts {
             self.refused,
             self.unknown,
             self.handled,
+            self.dead,
             self.lost,
             self.duplicated,
             self.phantom,

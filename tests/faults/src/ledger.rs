@@ -40,6 +40,8 @@ struct Record {
     /// Handlers that started, and those that have not finished.
     handled: u32,
     running: u32,
+    /// Dead letters that tell of it.
+    dead: u32,
 }
 
 /// What is known of all messages of one run. Shared by all who publish, consume and judge.
@@ -118,6 +120,7 @@ impl Ledger {
             acked_at: None,
             handled: 0,
             running: 0,
+            dead: 0,
         });
         book.records.len() as u64 - 1
     }
@@ -203,6 +206,24 @@ impl Ledger {
         }
     }
 
+    /// It was found among the dead letters. `false` when nobody has published it.
+    pub fn dead(&self, body: &[u8]) -> bool {
+        let mut book = self.book();
+        let id = parse(body, self.run);
+        let record = id.and_then(|id| at(&mut book.records, id));
+        match record.filter(|record| record.tries > 0) {
+            Some(record) => record.dead += 1,
+            None => book.totals.phantom += 1,
+        }
+        id.is_some()
+    }
+
+    /// The message that this text is of, if it is of this run.
+    #[must_use]
+    pub fn id(&self, text: &str) -> Option<u64> {
+        parse(text.as_bytes(), self.run)
+    }
+
     /// What came of one settle: so many done, so many too late.
     pub fn settled(&self, done: usize, stale: usize) {
         let totals = &mut self.book().totals;
@@ -275,10 +296,23 @@ impl Ledger {
         self.book().records.iter().filter(waits).count()
     }
 
-    /// Messages that were acknowledged and never handled.
+    /// The messages that were acknowledged before `then`.
+    #[must_use]
+    pub fn acked_before(&self, then: Instant) -> Vec<u64> {
+        let acked = |record: &Record| record.acked_at.is_some_and(|acked| acked <= then);
+        let book = self.book();
+        let records = book.records.iter().zip(0..);
+        records
+            .filter_map(|(record, id)| acked(record).then_some(id))
+            .collect()
+    }
+
+    /// Messages that were acknowledged, never handled, and are no dead letters.
     #[must_use]
     pub fn lost(&self) -> HashSet<u64> {
-        let is_lost = |record: &Record| record.fate == Some(Fate::Acked) && record.handled == 0;
+        let is_lost = |record: &Record| {
+            record.fate == Some(Fate::Acked) && record.handled == 0 && record.dead == 0
+        };
         let book = self.book();
         let records = book.records.iter().zip(0..);
         records
@@ -329,7 +363,7 @@ impl Ledger {
             match record.fate {
                 Some(Fate::Acked) => {
                     counts.acked += 1;
-                    counts.lost += usize::from(!handled);
+                    counts.lost += usize::from(!handled && record.dead == 0);
                 }
                 Some(Fate::Refused) => {
                     counts.refused += 1;
@@ -338,6 +372,8 @@ impl Ledger {
                 Some(Fate::Unknown) | None => counts.unknown += 1,
             }
             counts.handled += usize::from(handled);
+            counts.dead += usize::from(record.dead > 0);
+            counts.dead_twice += record.dead.saturating_sub(1) as usize;
             counts.duplicated += record.handled.saturating_sub(1) as usize;
         }
         counts
@@ -422,7 +458,11 @@ mod tests {
             ),
             (1, 2, 1)
         );
-        assert!(ledger.lost().len() == 1 && !never.is_empty());
+        assert_eq!(ledger.lost().len(), 1);
+        assert!(ledger.dead(&never) && ledger.dead(&never) && !ledger.dead(b"4 0 "));
+        let counts = ledger.counts();
+        assert_eq!((counts.lost, counts.dead, counts.dead_twice), (0, 1, 1));
+        assert_eq!((ledger.lost().len(), counts.phantom), (0, 3));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use potluck_core::{Member, Outcome, Publisher, Subscriber, Subscription, Topic, Transport};
+use potluck_core::{
+    Member, Message, Outcome, Publisher, Subscriber, Subscription, Topic, Transport,
+};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -39,7 +41,12 @@ pub struct Load {
     pub tries: u32,
     /// Chooses the sizes.
     pub seed: u64,
+    /// What is published in place of the ledger's message: see [`shaped`](Self::shaped).
+    pub shape: Shape,
 }
+
+/// Makes what is published of a ledger's message, given the load's seed and the message's number.
+pub type Shape = fn(seed: u64, id: u64, message: Message) -> Message;
 
 impl Load {
     /// So many messages at this rate, in bursts of 32, with a window of 256 and one try of 10 s.
@@ -53,6 +60,7 @@ impl Load {
             within: Duration::from_secs(10),
             tries: 1,
             seed,
+            shape: |_, _, message| message,
         }
     }
 
@@ -60,6 +68,13 @@ impl Load {
     #[must_use]
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
+        self
+    }
+
+    /// Publishes what `shape` makes of each message.
+    #[must_use]
+    pub fn shaped(mut self, shape: Shape) -> Self {
+        self.shape = shape;
         self
     }
 
@@ -150,6 +165,7 @@ async fn lane(shared: Arc<Shared>, key: u32) {
         sleep_until(shared.started + due).await;
         let id = shared.ledger.begin(key);
         let message = shared.ledger.message(id, sizes.usize(0..200));
+        let message = (load.shape)(load.seed, id, message);
         for _ in 0..load.tries {
             let begun = Instant::now();
             shared.ledger.trying(id);

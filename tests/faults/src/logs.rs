@@ -12,6 +12,8 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// How many errors are kept word for word.
 const KEPT_MAX: usize = 20;
+/// How many lines are kept word for word.
+const LINES_KEPT_MAX: usize = 10_000;
 
 /// Counts events of level `INFO` and above of the thread that it is the default of.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ struct State {
     lines: usize,
     errors: usize,
     kept: Vec<String>,
+    /// All lines, up to a bound.
+    all: Vec<String>,
+    /// Lines with control characters as they are.
+    raw: usize,
     /// The second that is being counted, its lines, and the most lines of any.
     second: u64,
     in_second: usize,
@@ -76,6 +82,19 @@ impl Logs {
         self.state(|state| state.kept.clone())
     }
 
+    /// Lines that have control characters in them as they are: whoever reads them in a terminal is
+    /// at their mercy.
+    #[must_use]
+    pub fn raw(&self) -> usize {
+        self.state(|state| state.raw)
+    }
+
+    /// Lines that hold this text.
+    #[must_use]
+    pub fn with(&self, text: &str) -> usize {
+        self.state(|state| state.all.iter().filter(|line| line.contains(text)).count())
+    }
+
     fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         look(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -115,10 +134,14 @@ impl Subscriber for Logs {
             }
             state.in_second += 1;
             state.errors += usize::from(is_error);
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            state.raw += usize::from(line.0.chars().any(char::is_control));
             if is_error && state.kept.len() < KEPT_MAX {
-                let mut line = Line(String::new());
-                event.record(&mut line);
-                state.kept.push(line.0);
+                state.kept.push(line.0.clone());
+            }
+            if state.all.len() < LINES_KEPT_MAX {
+                state.all.push(line.0);
             }
         });
     }
@@ -145,13 +168,18 @@ mod tests {
         let logs = Logs::new();
         tracing::dispatcher::with_default(&logs.dispatch(), || {
             tracing::error!(topic = "t", "gone");
-            tracing::warn!("lost");
+            tracing::info!(error = ?"\x1b[2J", "escaped");
+            tracing::warn!(error = %"\x1b[2J", "lost");
             tracing::debug!("details");
         });
         assert_eq!(
             (logs.lines(), logs.errors(), logs.most_in_second()),
-            (2, 1, 2)
+            (3, 1, 3)
         );
         assert!(logs.first_errors()[0].contains("gone"));
+        assert_eq!(
+            (logs.raw(), logs.with("lost"), logs.with("found")),
+            (1, 1, 0)
+        );
     }
 }

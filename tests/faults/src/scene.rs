@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use potluck_brokers::proxy::Proxy;
 use potluck_brokers::wait;
-use potluck_core::{Group, Start, Subscription, Topic, Transport};
+use potluck_core::{Group, Peeked, Start, Subscription, Topic, Transport};
 use tokio::time::{Instant, sleep};
 
 use crate::Result;
@@ -219,19 +219,26 @@ impl<'a> Scene<'a> {
     ///
     /// When it cannot be read.
     pub async fn stored(&self) -> Result<Vec<Vec<u8>>> {
-        let reader = self
-            .transport
-            .reader(&self.to.topic, Start::Earliest)
-            .await?;
-        let page = NonZeroUsize::MIN.saturating_add(999);
-        let mut bodies = Vec::new();
-        loop {
-            let peeked = reader.receive(page, Duration::from_millis(500)).await?;
-            if peeked.is_empty() {
-                reader.close().await?;
-                return Ok(bodies);
-            }
-            bodies.extend(peeked.iter().map(|one| one.message.body().to_vec()));
+        let all = all(&self.transport, &self.to.topic).await?;
+        Ok(all.iter().map(|one| one.message.body().to_vec()).collect())
+    }
+}
+
+/// All that a topic holds.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub async fn all(transport: &Arc<dyn Transport>, topic: &Topic) -> Result<Vec<Peeked>> {
+    let reader = transport.reader(topic, Start::Earliest).await?;
+    let page = NonZeroUsize::MIN.saturating_add(999);
+    let mut all = Vec::new();
+    loop {
+        let peeked = reader.receive(page, Duration::from_millis(500)).await?;
+        if peeked.is_empty() {
+            reader.close().await?;
+            return Ok(all);
         }
+        all.extend(peeked);
     }
 }

@@ -176,6 +176,8 @@ impl Run {
                 self.logs.first_errors()
             ),
         );
+        let raw = self.logs.raw();
+        findings.holds(raw == 0, format!("{raw} lines with control characters"));
         findings.say(format!(
             "logged {} (errors {}), grew {} MiB, ticks late {:.0?}, took {took:.1?}",
             self.logs.lines(),
