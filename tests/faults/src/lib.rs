@@ -8,6 +8,7 @@
 //! - [`load`] publishes and consumes; [`scene`] puts a fault proxy and a ledger around that.
 //! - [`network`], [`server`], [`reads`] and [`workers`] are the cases that any broker can be put
 //!   through.
+//! - [`runtime`] has those that put a `Consumer` on top.
 //! - [`suite`] runs cases, for each seed, and [`report`] says what was counted and measured.
 //!
 //! **Counts are binding** on every machine. **Times are deadlines**: reported as measured, doubled
@@ -26,6 +27,7 @@ pub mod logs;
 pub mod network;
 pub mod reads;
 pub mod report;
+pub mod runtime;
 pub mod scene;
 pub mod server;
 pub mod suite;

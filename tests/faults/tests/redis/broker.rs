@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use potluck_brokers::redis::{RedisOptions, RedisServer};
-use potluck_core::Transport;
+use potluck_core::{Topic, Transport};
 use potluck_faults::Result;
+use potluck_faults::runtime::{Foreign, Target};
 use potluck_faults::scene::Server;
 
 /// A server of the case's own.
@@ -66,5 +67,31 @@ impl Server for Redis {
 
     fn thaw(&self) -> Result {
         Ok(self.0.thaw()?)
+    }
+}
+
+#[async_trait]
+impl Target for Redis {
+    async fn refuse_copies(&self, refuse: bool) -> Result {
+        let most = if refuse { "100kb" } else { "0" };
+        self.tell(&format!("CONFIG SET maxmemory {most}")).await
+    }
+
+    async fn put(&self, topic: &Topic, record: &Foreign) -> Result<String> {
+        let mut xadd: Vec<Vec<u8>> = vec![b"XADD".into(), topic.as_str().into(), b"*".into()];
+        if let Some(body) = &record.body {
+            xadd.extend([b"data".into(), body.clone()]);
+        }
+        if let Some(key) = &record.key {
+            xadd.extend([b"key".into(), key.clone()]);
+        }
+        for (name, value) in &record.headers {
+            xadd.extend([[b"h:", &name[..]].concat(), value.clone()]);
+        }
+        if xadd.len() == 3 {
+            xadd.extend([b"something".into(), b"else".into()]);
+        }
+        let id = self.0.cli(&xadd).await?;
+        Ok(id.text().ok_or("XADD answers with an id")?)
     }
 }

@@ -7,6 +7,7 @@ mod broker;
 mod failover;
 mod groups;
 mod memory;
+mod runtime;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -93,5 +94,5 @@ fn main() -> ExitCode {
     let missing = (!redis::is_available()).then(|| {
         "redis-server is not installed (Debian, Ubuntu: apt-get install redis-server)".to_owned()
     });
-    suite::main("redis", missing, CASES)
+    suite::main("redis", missing, &[CASES, runtime::CASES].concat())
 }
