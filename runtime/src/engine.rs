@@ -352,7 +352,8 @@ impl Engine {
         self.stopping.load(Relaxed)
     }
 
-    /// The consumer cannot go on: nothing more is received, and whoever waits for its end hears why.
+    /// The consumer cannot go on: nothing more is received, and whoever waits for its end hears
+    /// why.
     pub(crate) fn fail(&self, error: Error) {
         self.stopping.store(true, Relaxed);
         self.stopped.notify_waiters();
