@@ -222,7 +222,8 @@ async fn while_it_is_unavailable_nothing_is_acked_and_others_go_on() {
     };
     assert_eq!(why, "work.tests.dead cannot be written");
     let tried = switches.dead_letters_at.lock().unwrap().len();
-    assert!((12..=60).contains(&tried), "{tried} attempts in a minute");
+    // Pauses grow to 10.25 s at most, so there are ten attempts at least; half of that on average.
+    assert!((10..=60).contains(&tried), "{tried} attempts in a minute");
 
     switches.no_dead_letters.store(false, Relaxed);
     scene.settled().await;
