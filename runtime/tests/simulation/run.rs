@@ -207,14 +207,14 @@ async fn end(
     }
 }
 
-/// Waits until the group has settled all.
+/// Waits until the group has settled all, and for long enough that no copy is under way of what
+/// another has settled meanwhile.
 async fn settled(world: &World, direct: &Arc<dyn Transport>) {
-    while left(direct)
-        .await
-        .iter()
-        .any(|(_, unsettled, _)| *unsettled > 0)
-        && !world.is_endless()
-    {
+    let mut quiet = 0;
+    while quiet < 40 && !world.is_endless() {
+        let left = left(direct).await;
+        let is_quiet = left.iter().all(|(_, unsettled, _)| *unsettled == 0);
+        quiet = if is_quiet { quiet + 1 } else { 0 };
         sleep(Duration::from_millis(500)).await;
     }
 }
