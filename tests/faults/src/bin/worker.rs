@@ -2,8 +2,8 @@
 //! it says `+TITLE` when a handler begins and `-TITLE` when one has succeeded, flushed.
 //!
 //! `faults-worker URL TOPIC GROUP LEASE_MS HOLD_MIN_MS HOLD_MAX_MS CONCURRENCY HELD DRAIN_MS
-//! lives|dies-before-copy|dies-after-copy SEED`. It stops on SIGTERM, and is killed when its input ends: whoever started it is
-//! gone then.
+//! lives|dies-before-copy|dies-after-copy SEED`. It stops on SIGTERM, and is killed when its input
+//! ends: whoever started it is gone then.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
