@@ -30,8 +30,8 @@ pub struct Worker {
     pub held: usize,
     /// How long it waits for handlers when it is told to stop.
     pub drain: Duration,
-    /// Where it is killed by itself, if anywhere: at its first copy into a lane or the dead letters,
-    /// just before that is sent, or just when it is stored.
+    /// Where it is killed by itself, if anywhere: at its first copy into a lane or the dead
+    /// letters, just before that is sent, or just when it is stored.
     pub dies: Option<Came>,
     /// Decides what is left to chance.
     pub seed: u64,
