@@ -34,8 +34,7 @@ async fn handlers_finish_and_nothing_is_begun() {
     assert!(began.elapsed() < 11 * SECOND, "{:?}", began.elapsed());
     assert_eq!(scene.numbers(), [0, 1]);
     assert_eq!((stats.events_processed, stats.stale), (2, 0));
-    // What is given back may be swept up once more by the receive that is under way.
-    assert!(stats.given_back >= 18);
+    assert_eq!(stats.given_back, 18);
     assert_eq!(stats.in_flight, 0);
     // What was finished never comes again; the rest is there, in order.
     assert_eq!(scene.others_get().await, (2..20).collect::<Vec<_>>());
@@ -62,7 +61,7 @@ async fn at_the_deadline_handlers_are_cut_off_and_theirs_is_given_back() {
     let took = began.elapsed();
     assert!(took >= 3 * SECOND && took < 4 * SECOND, "{took:?}");
     assert_eq!(stats.events_processed, 0);
-    assert!(stats.given_back >= 20);
+    assert_eq!(stats.given_back, 20);
     assert_eq!(scene.others_get().await, (0..20).collect::<Vec<_>>());
 }
 
@@ -81,7 +80,7 @@ async fn a_second_signal_ends_it_at_once() {
     let stats = stopping.await.unwrap().unwrap();
     assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
     assert_eq!(stats.events_processed, 0);
-    assert!(stats.given_back >= 20);
+    assert_eq!(stats.given_back, 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,8 +168,8 @@ async fn what_waits_for_its_next_try_is_given_back() {
     scene.begun_are(3).await;
     let began = Instant::now();
     let stats = stop(consumer).await;
-    assert!(began.elapsed() < SECOND / 2, "{:?}", began.elapsed());
-    assert!(stats.given_back >= 3);
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!(stats.given_back, 3);
     assert_eq!(scene.others_get().await, [0, 1, 2]);
 }
 
