@@ -16,7 +16,7 @@ use crate::source::Source;
 
 /// How long to look, after a stop has cut a receive short, for what it had under way. A driver's
 /// read of its own waits no longer.
-const SWEEP: Duration = Duration::from_millis(600);
+const SWEEP: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Receives from the topic until the consumer stops.

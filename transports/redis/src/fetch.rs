@@ -2,7 +2,7 @@
 //!
 //! A step is a future that owns all it needs. Whoever receives polls it, and keeps it when he goes
 //! away, so that a read that was sent is never forgotten. It does at most one blocking read, of
-//! half a second at most.
+//! a third of a second at most.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

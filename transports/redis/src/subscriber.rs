@@ -22,8 +22,9 @@ use crate::settle::{Settler, Verb};
 use crate::table::Table;
 use crate::transport::Shared;
 
-/// How often to look for what others left, or released, at least.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often to look for what others left, or released, at least. A consumer that stops needs half
+/// a second to be sure of what it was handed; what it then gives back is another's within one.
+const LOOK_EVERY: Duration = Duration::from_millis(350);
 /// The most entries of one read, whatever the caller takes: they come in one answer.
 const READ_MAX: usize = 1000;
 /// How long to wait at least after a failure that a new connection does not mend.
