@@ -37,8 +37,10 @@ mod context;
 mod harness;
 mod ledger;
 mod member;
+mod outage;
 mod report;
 mod run;
+mod scene;
 mod target;
 
 pub use case::{Broken, Case, Hook, Level, Verdict};

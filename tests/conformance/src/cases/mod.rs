@@ -13,6 +13,10 @@ mod ordering;
 mod publish;
 mod receive;
 mod refusals;
+mod runtime;
+mod runtime_dead;
+mod runtime_end;
+mod runtime_flow;
 mod settle;
 
 use std::time::Duration;
@@ -39,6 +43,10 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         faults::CASES,
         faults_members::CASES,
         faults_topics::CASES,
+        runtime::CASES,
+        runtime_dead::CASES,
+        runtime_flow::CASES,
+        runtime_end::CASES,
     ]
     .into_iter()
     .flatten()
@@ -89,6 +97,22 @@ const fn fault(
         level: Level::Fault,
         needs: Some(hook),
         budget: Duration::from_secs(60),
+        run,
+    }
+}
+
+/// A row: a case of the consumer runtime over the transport.
+const fn runtime(
+    name: &'static str,
+    promise: &'static str,
+    run: for<'a> fn(&'a Context) -> futures_util::future::BoxFuture<'a, crate::Verdict>,
+) -> Case {
+    Case {
+        name,
+        promise,
+        level: Level::Runtime,
+        needs: None,
+        budget: BUDGET,
         run,
     }
 }
