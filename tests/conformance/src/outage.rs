@@ -147,9 +147,9 @@ impl Publisher for Troubled {
         if !topic.is_derived() || self.trouble.over.load(Relaxed) {
             return self.inner.publish(topic, messages, within).await;
         }
-        self.trouble.met.fetch_add(messages.len() as u64, Relaxed);
         // Whatever comes of this, the copy is not where it belongs.
         drop(self.inner.publish(&self.astray, messages, within).await);
+        self.trouble.met.fetch_add(messages.len() as u64, Relaxed);
         let error = Error::new(ErrorKind::Unavailable, "publish", "the broker is full");
         let outcomes = vec![Outcome::Unknown(error); messages.len()];
         Err(PublishError::new(outcomes))

@@ -23,6 +23,8 @@ use crate::context::{Context, SOON, WITHIN};
 pub(crate) const LANE: Duration = Duration::from_millis(1200);
 /// A lease that no case lives to see the end of.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// More than any case needs: whoever starts more tries again for ever, and at once.
+const STARTS_MAX: usize = 500;
 /// How the last messages of keys begin.
 const LAST: &str = "the last of";
 /// How often a condition is looked at.
@@ -263,12 +265,27 @@ impl<'a> Scene<'a> {
 
     /// Waits for a condition, which must hold soon.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) -> Verdict {
-        let deadline = Instant::now() + SOON;
+        self.until_within(what, SOON, holds).await
+    }
+
+    /// The same with another limit.
+    pub(crate) async fn until_within(
+        &self,
+        what: &str,
+        limit: Duration,
+        holds: impl Fn() -> bool,
+    ) -> Verdict {
+        let deadline = Instant::now() + limit;
         while !holds() {
-            if Instant::now() > deadline {
-                let starts = self.diary.starts();
+            let starts = self.diary.starts();
+            if starts > STARTS_MAX {
                 return Err(Broken(format!(
-                    "not so after {SOON:?}: {what}; handlers were started {starts} times"
+                    "handlers were started {starts} times, and it is not so yet: {what}"
+                )));
+            }
+            if Instant::now() > deadline {
+                return Err(Broken(format!(
+                    "not so after {limit:?}: {what}; handlers were started {starts} times"
                 )));
             }
             sleep(LOOK).await;

@@ -263,15 +263,11 @@ async fn copies_confirmed_before_ack(context: &Context) -> Verdict {
     })?;
     let consumer = scene.consumer(plan).await?.lease(lease);
     let consumer = consumer.retry(policy).start().await?;
-    let limit = Instant::now() + context.redelivered_within(lease) + SOON;
-    while consumer.stats().events_failed < 3 {
-        let failed = consumer.stats().events_failed;
-        holds!(
-            Instant::now() < limit,
-            "{failed} of 3 were dead-lettered after the crash, the others are lost"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let limit = context.redelivered_within(lease) + SOON;
+    let done = || consumer.stats().events_failed >= 3;
+    scene
+        .until_within("all were dead-lettered after the crash", limit, done)
+        .await?;
     consumer.stop(SOON).await?;
     let dead = scene.dead_letters().await?;
     let mut reasons: Vec<_> = dead.iter().map(|one| text(one, copies::REASON)).collect();

@@ -239,7 +239,6 @@ async fn retries_survive_cut(context: &Context) -> Verdict {
         sleep(Duration::from_millis(at as u64 * 7)).await;
         context.faults()?.cut().await;
     }
-    let limit = Instant::now() + context.redelivered_within(lease) + SOON;
     let undone = || {
         let all = scene.diary.all();
         let done = |id: &&String| match id.starts_with('b') {
@@ -249,15 +248,11 @@ async fn retries_survive_cut(context: &Context) -> Verdict {
         };
         ids.iter().filter(|id| !done(id)).count()
     };
-    while undone() > 0 || consumer.stats().in_flight > 0 {
-        let left = undone();
-        holds!(
-            Instant::now() < limit,
-            "{left} of {} events were not handled after the cuts",
-            ids.len()
-        );
-        sleep(Duration::from_millis(10)).await;
-    }
+    let limit = context.redelivered_within(lease) + SOON;
+    let done = || consumer.stats().in_flight == 0 && undone() == 0;
+    scene
+        .until_within("all was handled after the cuts", limit, done)
+        .await?;
     consumer.stop(SOON).await?;
     let dead = scene.dead_letters().await?;
     let lost = ids.iter().filter(|id| id.starts_with('b'));

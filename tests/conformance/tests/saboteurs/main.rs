@@ -8,6 +8,7 @@ mod check;
 #[path = "../model/history.rs"]
 mod history;
 mod matrix;
+mod meddler;
 mod publisher;
 mod rows;
 mod sabotage;

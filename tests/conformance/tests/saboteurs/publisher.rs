@@ -18,8 +18,8 @@ type Published = Result<Vec<MessageId>, PublishError>;
 
 #[derive(Debug)]
 pub(crate) struct BrokenPublisher {
-    link: Arc<Link>,
-    inner: Arc<dyn Publisher>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) inner: Arc<dyn Publisher>,
     /// Slices that were answered and not sent.
     unsent: Mutex<Vec<(Topic, Vec<Message>)>>,
     turn: tokio::sync::Mutex<()>,
@@ -255,6 +255,9 @@ impl Publisher for BrokenPublisher {
         }
         if let Some(wrong) = self.unknown_topic(topic, messages) {
             return wrong;
+        }
+        if let Some(meddled) = self.meddle(topic, messages, within).await {
+            return meddled;
         }
         match self.link.world.sabotage() {
             S::HeadersDropped

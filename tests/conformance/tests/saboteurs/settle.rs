@@ -10,7 +10,7 @@ use crate::world::{error, lock};
 
 impl BrokenSubscriber {
     /// Answers as if it were done: names what is not held, and lets go of the rest.
-    fn pretend(&self, receipts: &[Receipt]) -> Settled {
+    pub(crate) fn pretend(&self, receipts: &[Receipt]) -> Settled {
         let mut held = lock(&self.held);
         let unknown = |receipt: &&Receipt| held.remove(&receipt.slot).is_none();
         Settled {
@@ -108,6 +108,17 @@ impl BrokenSubscriber {
         if let Some(wrong) = self.wrong(receipts).await {
             return wrong;
         }
+        let withheld = self.withheld(receipts).await;
+        if !withheld.is_empty() {
+            let mut settled = self.pretend(&withheld);
+            let mut rest = receipts.to_vec();
+            rest.retain(|receipt| !withheld.contains(receipt));
+            settled
+                .stale
+                .extend(self.inner().await?.ack(&rest).await?.stale);
+            self.let_go(&rest);
+            return Ok(settled);
+        }
         let inner = self.inner().await?;
         match self.link.world.sabotage() {
             Sabotage::AckDoesNothing => return Ok(self.pretend(receipts)),
@@ -153,6 +164,9 @@ impl BrokenSubscriber {
     pub(crate) async fn settle_release(&self, receipts: &[Receipt]) -> Result<Settled> {
         if let Some(wrong) = self.wrong(receipts).await {
             return wrong;
+        }
+        if let Some(kept) = self.keeps_released(receipts) {
+            return Ok(kept);
         }
         let inner = self.inner().await?;
         match self.link.world.sabotage() {
@@ -243,7 +257,10 @@ impl BrokenSubscriber {
                 }
                 Ok(settled)
             }
-            _ => self.inner().await?.extend(receipts).await,
+            _ => {
+                let extended = self.extended(receipts);
+                self.inner().await?.extend(&extended).await
+            }
         }
     }
 }

@@ -299,7 +299,7 @@ impl BrokenSubscriber {
                     }
                 }
             }
-            Sabotage::CloseStrands => return Ok(()),
+            Sabotage::CloseStrands | Sabotage::ReleaseLate => return Ok(()),
             Sabotage::CloseLeavesMember => {
                 self.give_back_held().await;
                 lock(&self.link.world.leaked).push(inner.clone());
@@ -335,6 +335,16 @@ impl Subscriber for BrokenSubscriber {
             return broken;
         }
         self.flush().await?;
+        if self.is_stuck() {
+            return self.hear_nothing(wait).await;
+        }
+        let mut max = max;
+        if self.is(Sabotage::OneAtATime) && !self.to.topic.is_derived() {
+            max = NonZeroUsize::MIN;
+            if !self.has_settled_all(wait).await {
+                return Ok(Vec::new());
+            }
+        }
         let held = lock(&self.held).len();
         if self.is(Sabotage::SaturationSticks) && held >= self.to.max_held.get() {
             self.idle.store(true, Relaxed);
@@ -345,7 +355,7 @@ impl Subscriber for BrokenSubscriber {
         let mut parked = std::mem::take(&mut *lock(&self.parked));
         if parked.is_empty() {
             let taken = self.take(max, wait).await?;
-            parked = self.spoil(taken).await?;
+            parked = self.meddle(self.spoil(taken).await?).await?;
             self.is_dead()?;
         } else {
             let rest = parked.split_off(parked.len().min(max.get()));

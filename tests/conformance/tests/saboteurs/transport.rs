@@ -28,6 +28,8 @@ pub(crate) struct Link {
     /// What is claimed, true or not.
     pub(crate) capabilities: Capabilities,
     closed: AtomicBool,
+    /// Something was given back over it, as the first thing that a stop does.
+    draining: AtomicBool,
 }
 
 impl Link {
@@ -37,6 +39,14 @@ impl Link {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Relaxed);
     }
 
     /// The topic that is meant.
@@ -111,6 +121,7 @@ impl BrokenTransport {
             inner,
             capabilities,
             closed,
+            draining: AtomicBool::new(false),
         }))
     }
 
@@ -185,6 +196,7 @@ impl Transport for BrokenTransport {
         }
         self.0.declared(&to);
         let member = Arc::new(BrokenSubscriber::join(self.0.clone(), to).await?);
+        member.note_join();
         lock(&self.0.world.members).push(Arc::downgrade(&member));
         Ok(member)
     }

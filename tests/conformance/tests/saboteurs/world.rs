@@ -13,6 +13,7 @@ use potluck_core::{
 };
 use potluck_memory::Broker;
 
+use crate::meddler::Memory;
 use crate::sabotage::Sabotage;
 use crate::subscriber::BrokenSubscriber;
 use crate::transport::BrokenTransport;
@@ -37,6 +38,8 @@ pub(crate) struct World {
     pub(crate) groups: Mutex<HashMap<Topic, HashSet<Group>>>,
     /// The last count of each message, and the count at the last cut.
     pub(crate) attempts: Mutex<HashMap<Handed, (u32, u32)>>,
+    /// What is remembered of a runtime.
+    pub(crate) memory: Mutex<Memory>,
     /// Members that nobody lets go.
     pub(crate) leaked: Mutex<Vec<Arc<dyn potluck_core::Subscriber>>>,
 }
@@ -52,6 +55,7 @@ impl World {
             members: Mutex::default(),
             groups: Mutex::default(),
             attempts: Mutex::default(),
+            memory: Mutex::default(),
             leaked: Mutex::default(),
         })
     }
