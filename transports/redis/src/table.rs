@@ -124,11 +124,12 @@ impl Table {
         dropped
     }
 
-    /// Those that have waited so long that their leases must be begun anew before a handler starts.
+    /// Those that have waited for an eighth of their leases, which are begun anew before they are
+    /// handed out: whoever receives counts a lease from then.
     pub(crate) fn waited(&self, now: Instant, lease: Duration, max: usize) -> Vec<MessageId> {
         let first = self.ready.iter().take(max);
         first
-            .filter(|ready| ready.lease_until <= now + lease / 2)
+            .filter(|ready| ready.lease_until <= now + lease / 8 * 7)
             .map(|ready| ready.id)
             .collect()
     }
