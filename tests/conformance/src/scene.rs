@@ -12,7 +12,7 @@ use potluck_core::envelope::{FreeFood, FreeFoodEvent, Text};
 use potluck_core::{
     Delivery, Figure, Group, Headers, Message, Publisher, Receipt, Retention, Subscription,
 };
-use potluck_runtime::{Bus, ConsumerBuilder, Failure};
+use potluck_runtime::{Bus, ConsumerBuilder, Failure, RetryPolicy};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -229,13 +229,15 @@ impl<'a> Scene<'a> {
         Ok(self.consumer_over(&bus, plan))
     }
 
-    /// A consumer over this bus.
+    /// A consumer over this bus. It tries once and has no lane, unless the case gives it others:
+    /// those of the default policy nobody would delete.
     pub(crate) fn consumer_over(
         &self,
         bus: &Bus,
         plan: impl Fn(&str, u32) -> Act + Send + Sync + 'static,
     ) -> ConsumerBuilder {
         let consumer = bus.consumer(&self.to.topic, &self.to.group).lease(LONG);
+        let consumer = consumer.retry(RetryPolicy::never());
         consumer.on(self.handler(Arc::new(plan)))
     }
 
