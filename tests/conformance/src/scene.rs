@@ -55,6 +55,8 @@ pub(crate) struct Try {
     pub(crate) number: u32,
     pub(crate) headers: Headers,
     pub(crate) began: Instant,
+    /// The same where the clock does not stop when it is paused.
+    pub(crate) wall: std::time::Instant,
     /// When the handler came to an end by itself, in success or failure.
     pub(crate) ended: Option<Instant>,
     pub(crate) succeeded: bool,
@@ -77,6 +79,7 @@ impl Diary {
             number: around.tries(),
             headers: around.headers().clone(),
             began: Instant::now(),
+            wall: std::time::Instant::now(),
             ended: None,
             succeeded: false,
         });

@@ -58,9 +58,10 @@ async fn graceful_drain(context: &Context) -> Verdict {
         let (diary, topic, mut stopped) = (diary.clone(), topic.clone(), stopped.clone());
         async move {
             let place = diary.begin(&event.event_id, &around);
-            // It goes on while the consumer stops, and only then publishes what follows from it.
+            // It goes on while the consumer stops, and when all else is given back it publishes
+            // what follows from it.
             let _ = stopped.wait_for(|stopped| *stopped).await;
-            sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_secs(1)).await;
             around.bus().publish(&topic, &event).await?;
             diary.end(place, true);
             Ok(())

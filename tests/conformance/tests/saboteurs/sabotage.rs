@@ -1,5 +1,7 @@
 //! Which promises are broken, how, and which case says so?
 
+use potluck_conformance::{Case, Level, cases};
+
 /// What a saboteur breaks. Everything else it forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sabotage {
@@ -189,6 +191,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether a case has something to say of it: the runtime's only of the runtime.
+    pub(crate) fn meets(&self, case: &Case) -> bool {
+        let of_runtime = |level| level == Level::Runtime;
+        let named = cases::all().find(|one| one.name == self.case);
+        !of_runtime(case.level) || named.is_some_and(|named| of_runtime(named.level))
+    }
+
     /// Whether it breaks what the model of random histories knows of.
     pub(crate) fn is_modelled(&self) -> bool {
         use Sabotage::*;
