@@ -37,6 +37,7 @@ mod receiver;
 mod retry;
 mod run_queue;
 mod settings;
+mod shown;
 mod shutdown;
 mod source;
 mod stats;

@@ -1,7 +1,6 @@
 //! What does a service see of the free-food events that pass through it? A line for each, and
 //! counts.
 
-use std::fmt::{self, Write};
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
@@ -10,13 +9,12 @@ use potluck_core::stats::Counter;
 
 use crate::failure::Failure;
 use crate::handler::Context;
+use crate::shown::Shown;
 use crate::stats::{ConsumerStats, latency_of};
 
 /// Below this an event counts as one of low confidence, unless
 /// [`EventProcessor::confidence_threshold`] says otherwise.
 const THRESHOLD: f64 = 0.5;
-/// How much of an id is written into a log.
-const ID_MAX: usize = 128;
 
 /// Handles free-food events by telling of them: one line at INFO for each, one more at WARN when
 /// the classifier was not sure. Ids, source, confidence and latency are in a line, never what an
@@ -77,10 +75,10 @@ impl EventProcessor {
     /// Tells of an event that was received.
     pub fn handle(&self, event: &FreeFoodEvent, context: &Context) {
         let confidence = event.body.llm_confidence.map(Confidence::get);
-        let event_id = Cut(event.event_id.as_str());
+        let event_id = Shown::id(&event.event_id);
         let latency_ms = latency_of(event.published_at);
         tracing::info!(
-            %event_id, id = %context.id(), source = %Cut(event.source.as_str()),
+            %event_id, id = %context.id(), source = %Shown::id(&event.source),
             confidence, latency_ms, tries = context.tries(),
             "event processed"
         );
@@ -129,33 +127,9 @@ pub struct ProcessorStats {
     pub low_confidence: u64,
 }
 
-/// The start of an id, which may be as long as a message and hold anything.
-struct Cut<'a>(&'a str);
-
-impl fmt::Display for Cut<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chars = self.0.chars();
-        for char in chars.by_ref().take(ID_MAX) {
-            f.write_char(if char.is_control() { '\u{fffd}' } else { char })?;
-        }
-        if chars.next().is_some() {
-            f.write_char('…')?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_is_one_short_line() {
-        assert_eq!(Cut("a\nb\u{1b}🍕").to_string(), "a\u{fffd}b\u{fffd}🍕");
-        assert_eq!(Cut(&"ü".repeat(ID_MAX)).to_string(), "ü".repeat(ID_MAX));
-        let cut = Cut(&"ü".repeat(ID_MAX + 1)).to_string();
-        assert_eq!(cut, "ü".repeat(ID_MAX) + "…");
-    }
 
     #[test]
     fn the_original_names_are_at_the_top() {

@@ -1,5 +1,6 @@
 //! Lines of one kind in a log, kept few: an outage fails thousands of messages for one reason.
 
+use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ struct Window {
 }
 
 impl Throttle {
-    /// Whether the next line is to be written; if so, how many were not since the last.
-    pub(crate) fn admit(&self) -> Option<u64> {
+    /// Whether the next line is to be written; if so, how many were not since the last, if any.
+    pub(crate) fn admit(&self) -> Option<Option<NonZeroU64>> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if window
@@ -36,7 +37,7 @@ impl Throttle {
             return None;
         }
         window.lines += 1;
-        Some(std::mem::take(&mut window.suppressed))
+        Some(NonZeroU64::new(std::mem::take(&mut window.suppressed)))
     }
 }
 
@@ -47,10 +48,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_suppressed_is_told_with_the_next_line() {
         let throttle = Throttle::default();
-        let admitted = (0..50).filter(|_| throttle.admit() == Some(0)).count();
+        let admitted = (0..50).filter(|_| throttle.admit() == Some(None)).count();
         assert_eq!(admitted, 20);
         tokio::time::advance(PERIOD).await;
-        assert_eq!(throttle.admit(), Some(30));
-        assert_eq!(throttle.admit(), Some(0));
+        assert_eq!(throttle.admit(), Some(NonZeroU64::new(30)));
+        assert_eq!(throttle.admit(), Some(None));
     }
 }

@@ -19,6 +19,7 @@ use crate::handler::{Call, Context, Erased, Route};
 use crate::intake::{self, Unfit};
 use crate::policy::Unhandled;
 use crate::retry::{self, IN_PROCESS_MAX};
+use crate::shown::Shown;
 
 /// What came of one try.
 enum Tried {
@@ -227,7 +228,7 @@ impl Engine {
             tracing::warn!(
                 topic = %self.identity.topic, group = %self.identity.group,
                 id = %job.item.delivery.id, failures, suppressed,
-                error = ?failure.cause(),
+                error = %Shown::failure(failure.cause()),
                 "a handler failed"
             );
         }
@@ -293,7 +294,8 @@ impl Engine {
             if let Some(suppressed) = engine.failures.admit() {
                 tracing::error!(
                     topic = %engine.identity.topic, group = %engine.identity.group,
-                    id = %job.item.delivery.id, %reason, ?error, suppressed,
+                    id = %job.item.delivery.id, %reason, error = %Shown::failure(&error),
+                    suppressed,
                     "a message was dead-lettered"
                 );
             }
@@ -319,7 +321,7 @@ impl Engine {
                     tracing::warn!(
                         topic = %self.identity.topic, group = %self.identity.group,
                         id = %job.item.delivery.id, reason = %unfit.reason,
-                        error = ?unfit.error, suppressed,
+                        error = %Shown::failure(&unfit.error), suppressed,
                         "a message is ignored"
                     );
                 }
