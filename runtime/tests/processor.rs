@@ -1,4 +1,5 @@
-//! Does the event processor tell of each event, and never what is in it?
+//! Does the event processor tell of each event, and never what is in it? Alone in its program: what
+//! one thread is the first to log, tracing may hide from another that begins to listen just then.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // tests
 
@@ -119,20 +120,4 @@ async fn each_event_has_a_line_an_unsure_one_a_warning_and_the_counts_are_the_co
     assert!(warned[0].contains("event_id=unsure") && warned[0].contains("threshold=0.6"));
     assert_eq!(of("ERROR").len(), 1, "{lines:#?}");
     assert!(!lines.concat().contains("canary"), "{lines:#?}");
-}
-
-#[tokio::test]
-async fn a_monitor_still_knows_after_the_stop() {
-    let bus = Bus::new(potluck_memory::connect("memory:").unwrap());
-    let (topic, group) = (Topic::new("t").unwrap(), Group::new("g").unwrap());
-    let processor = EventProcessor::new();
-    let consumer = bus.consumer(&topic, &group).on(processor.handler());
-    let consumer = consumer.start().await.unwrap();
-    let monitor = consumer.monitor();
-    assert!(monitor.health().is_ready());
-    bus.publish(&topic, &event("e", None)).await.unwrap();
-    until(&consumer, 1, 0).await;
-    consumer.stop(Duration::from_secs(1)).await.unwrap();
-    let stats = monitor.stats();
-    assert_eq!((stats.events_processed, stats.in_flight), (1, 0));
 }

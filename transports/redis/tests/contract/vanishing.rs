@@ -30,6 +30,9 @@ impl tracing::Subscriber for Errors {
 
 /// While a receive is blocked, and while none is.
 async fn heals_after(commands: &[&str]) {
+    // Somebody listens from the start. What one thread is the first to log while nobody does,
+    // tracing may hide from another that begins to listen just then.
+    let _ = tracing::subscriber::set_global_default(Errors::default());
     for blocked in [true, false] {
         let server = server().await;
         let transport = open(&server, "");
