@@ -1,7 +1,6 @@
 //! Does somebody want us to stop? The first signal asks, the second one ends the process.
 
-use std::io;
-
+use potluck::Signals;
 use tokio::sync::watch;
 
 use crate::exit::{Exit, Stop};
@@ -76,46 +75,6 @@ impl Signalled {
 }
 
 fn listen() -> Result<Signals, Stop> {
-    Signals::new()
+    Signals::listen()
         .map_err(|error| Stop::failed(Exit::Failed, format!("cannot listen to signals: {error}")))
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

@@ -62,7 +62,7 @@ pub use potluck_core::{
 };
 pub use potluck_runtime::{
     Bus, Consumer, ConsumerBuilder, ConsumerStats, Context, EventProcessor, Failure, Health,
-    Latency, Monitor, OtherMajor, ProcessorStats, Reason, RetryPolicy, Unhandled, copies,
+    Latency, Monitor, OtherMajor, ProcessorStats, Reason, RetryPolicy, Signals, Unhandled, copies,
 };
 
 /// Opens a connection, of the transport that serves a URL's scheme.

@@ -54,4 +54,5 @@ pub use health::Health;
 pub use policy::{OtherMajor, Unhandled};
 pub use processor::{EventProcessor, ProcessorStats};
 pub use retry::RetryPolicy;
+pub use shutdown::Signals;
 pub use stats::{ConsumerStats, Latency};

@@ -2,9 +2,12 @@
 
 use potluck_core::{Error, ErrorKind, Result};
 
-/// SIGINT and SIGTERM, from when it began to listen.
+/// SIGINT and SIGTERM, and Ctrl-C where there are none, from when it began to listen: for those who
+/// stop a [`Consumer`](crate::Consumer) themselves. [`ConsumerBuilder::run`] listens by itself.
+///
+/// [`ConsumerBuilder::run`]: crate::ConsumerBuilder::run
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -13,7 +16,12 @@ pub(crate) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    pub(crate) fn listen() -> Result<Self> {
+    /// From now on these signals do not end the process. Call it inside a runtime.
+    ///
+    /// # Errors
+    ///
+    /// `Unexpected` when the system refuses.
+    pub fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
@@ -21,8 +29,8 @@ impl Signals {
         })
     }
 
-    /// The next signal.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next signal. **Dropped**, none is lost.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -32,13 +40,18 @@ impl Signals {
 
 #[cfg(not(unix))]
 impl Signals {
+    /// Ready to listen.
+    ///
+    /// # Errors
+    ///
+    /// None.
     #[allow(clippy::unnecessary_wraps)] // As on Unix.
-    pub(crate) fn listen() -> Result<Self> {
+    pub fn listen() -> Result<Self> {
         Ok(Self {})
     }
 
-    /// The next Ctrl-C.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next Ctrl-C. **Dropped**, it may be missed.
+    pub async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -48,5 +61,5 @@ impl Signals {
 #[cfg(unix)]
 fn deaf(error: std::io::Error) -> Error {
     let say = "the process cannot listen for signals";
-    Error::new(ErrorKind::Unexpected, "start consumer", say).caused_by(error)
+    Error::new(ErrorKind::Unexpected, "listen to signals", say).caused_by(error)
 }
