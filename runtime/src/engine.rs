@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use potluck_core::envelope::{Payload, Timestamp};
 use potluck_core::{Delivery, Error};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -20,7 +21,6 @@ use crate::settings::Settings;
 use crate::source::{Hold, Source};
 use crate::stats::{ConsumerStats, Recorder};
 use crate::throttle::Throttle;
-use potluck_core::envelope::{Payload, Timestamp};
 
 /// A delivery on its way through a consumer.
 #[derive(Debug)]
@@ -69,8 +69,9 @@ pub(crate) struct Engine {
     work: Notify,
     /// There is another that falls due first.
     parked: Notify,
+    /// Nothing more is received.
     stopping: AtomicBool,
-    /// It stops from now on.
+    /// It is so from now on.
     stopped: Notify,
     /// Why the consumer ends by itself.
     failed: watch::Sender<Option<Error>>,
@@ -88,6 +89,7 @@ struct Waiting {
     parked: BTreeMap<(Instant, u64), Job>,
     parkings: u64,
     dedup: Option<Dedup<Job>>,
+    /// Nothing more is begun.
     stopping: bool,
 }
 

@@ -68,7 +68,7 @@ impl Outlet {
 
     async fn try_store(&self, bus: &Bus, copy: &Copy) -> bool {
         let topic = &self.declared.topic;
-        let mut result = bus.send(topic, std::slice::from_ref(&copy.full)).await;
+        let mut result = self.send(bus, &copy.full).await;
         if let Err(error) = &result {
             let error = error.first();
             if error.kind() == ErrorKind::NotFound {

@@ -98,7 +98,6 @@ impl Engine {
             () = self.stopped() => {}
         }
         if let Ok(deliveries) = source.subscriber.receive(max, SWEEP).await {
-            self.recorder.counters.received.add(deliveries.len());
             let items = self.take(source, deliveries, |_| History::default());
             self.give_back(items).await;
         }
@@ -118,7 +117,6 @@ impl Engine {
                     tracing::info!(topic = %self.identity.topic, group = %self.identity.group, "receiving again");
                 }
                 backoff.reset();
-                self.recorder.counters.received.add(deliveries.len());
                 return Some(deliveries);
             }
             Err(error) => error,
@@ -145,6 +143,7 @@ impl Engine {
         deliveries: Vec<Delivery>,
         history: impl Fn(&Delivery) -> History,
     ) -> Vec<Item> {
+        self.recorder.counters.received.add(deliveries.len());
         let holds = source.take(&deliveries, Instant::now());
         let pairs = holds.into_iter().zip(deliveries);
         let items = pairs.map(|(hold, delivery)| Item {

@@ -204,11 +204,7 @@ impl Source {
     ///
     /// When the broker could not be told. They come again when their leases end, or at close.
     pub(crate) async fn give_back(&self, holds: &[Hold], counters: &Counters) -> Result<()> {
-        let receipts = |held: &Held| -> Vec<_> {
-            let slot = |hold: &Hold| held.slots[hold.0].as_ref();
-            holds.iter().filter_map(slot).map(|s| s.receipt).collect()
-        };
-        let receipts = receipts(&self.held());
+        let receipts = self.held().receipts(holds);
         let mut result = Ok(());
         for slice in receipts.chunks(SLICE_MAX) {
             match self.subscriber.release(slice).await {
@@ -267,11 +263,7 @@ impl Source {
     }
 
     async fn acknowledge(&self, holds: &[Hold], counters: &Counters) {
-        let receipts: Vec<_> = {
-            let held = self.held();
-            let slot = |hold: &Hold| held.slots[hold.0].as_ref();
-            holds.iter().filter_map(slot).map(|s| s.receipt).collect()
-        };
+        let receipts = self.held().receipts(holds);
         let mut backoff = Backoff::dialling();
         loop {
             match self.subscriber.ack(&receipts).await {
@@ -292,6 +284,13 @@ impl Source {
 }
 
 impl Held {
+    /// What settles these, in order.
+    fn receipts(&self, holds: &[Hold]) -> Vec<Receipt> {
+        let slot = |hold: &Hold| self.slots[hold.0].as_ref();
+        let slots = holds.iter().filter_map(slot);
+        slots.map(|slot| slot.receipt).collect()
+    }
+
     fn all(&self, keep: impl Fn(&Slot) -> bool) -> impl Iterator<Item = (Hold, Receipt)> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(move |(place, slot)| {
